@@ -1,0 +1,132 @@
+"""Builds everything once. The only place that knows which implementation is used."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longtake.engines.base import Engine
+from longtake.engines.motion import Motion
+from longtake.errors import CallerError
+from longtake.fetch import Fetcher, FetchRules, parse_networks
+from longtake.records import Changes, Keys, Records, migrate, open_database
+from longtake.service import Service
+from longtake.settings import Settings, parse_models
+from longtake.store import Store
+from longtake.worker import Worker, sweep
+from longtake.workflows import Executor, OnlyOne, Workflows, migrate_workflows
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from fastapi import FastAPI
+
+
+def engines() -> dict[str, Engine]:
+    """All engines that this machine can run, by name."""
+    return {"motion": Motion()}
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The data folder, opened: what front and back both stand on."""
+
+    settings: Settings
+    url: str
+    database: sa.Engine
+    store: Store
+    keys: Keys
+    rules: FetchRules
+
+    @classmethod
+    def open(cls, settings: Settings) -> House:
+        """Makes the folder and the tables where they are missing."""
+        folder = settings.data
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CallerError(f"can't use {folder} as the data folder: {error.strerror}", field="data") from None
+        url = f"sqlite:///{(folder / 'longtake.db').resolve()}"
+        database = open_database(url)
+        migrate(database)
+        migrate_workflows(url)
+        rules = FetchRules(
+            allow=parse_networks(settings.fetch_allow),
+            max_bytes=settings.fetch_max_bytes,
+            timeout_seconds=settings.fetch_timeout_seconds,
+        )
+        return cls(settings, url, database, Store.in_folder(folder / "objects"), Keys(database), rules)
+
+    def first_key(self) -> str | None:
+        """The secret of the key made now, where there was none; None where there is one already."""
+        if self.settings.api_key:
+            self.keys.ensure(self.settings.api_key)
+            return None
+        if self.keys.all():
+            return None
+        return self.keys.create("made at the first start")[1]
+
+    def secret(self) -> bytes:
+        """What links are signed with: from the settings, or made once and kept in the data folder."""
+        if self.settings.secret:
+            return self.settings.secret.encode()
+        path = self.settings.data / "secret"
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return bytes.fromhex(path.read_text())
+        with os.fdopen(file, "w") as writer:
+            writer.write(secrets.token_hex(32))
+        return bytes.fromhex(path.read_text())
+
+
+def front(house: House) -> FastAPI:
+    """What answers HTTP."""
+    from longtake.wire.http import Front, build
+    from longtake.wire.media import Links
+
+    settings = house.settings
+    workflows = Workflows(house.url)
+    models = parse_models(settings.models)
+    able = {name: engine.capabilities for name, engine in engines().items()}
+    for model, name in models.items():
+        if name not in able:
+            raise CallerError(f"LONGTAKE_MODELS: {model} needs the engine {name}; there are {', '.join(able)}")
+    service = Service(
+        Records(house.database, workflows.enqueue),
+        house.store,
+        engines=able,
+        models=models,
+        rules=house.rules,
+        max_still_pixels=settings.max_still_pixels,
+    )
+    return build(
+        Front(
+            service=service,
+            changes=Changes(house.database),
+            keys=house.keys,
+            store=house.store,
+            links=Links(house.secret(), settings.link_seconds),
+            fetcher=Fetcher(house.rules),
+            public_url=settings.public_url,
+            max_upload_bytes=settings.max_upload_bytes,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    )
+
+
+def back(house: House) -> Executor:
+    """What carries generations out: ready to be started. Blocks while another worker has this data folder."""
+    only_one = OnlyOne(house.settings.data / "worker.lock")
+    workflows = Workflows(house.url)
+    records = Records(house.database, workflows.enqueue)
+    sweep(records, workflows, house.store)
+    worker = Worker(
+        records,
+        house.store,
+        Fetcher(house.rules),
+        engines=engines(),
+        max_still_pixels=house.settings.max_still_pixels,
+    )
+    return Executor(house.url, worker.run, holds=only_one, concurrency=house.settings.concurrency)

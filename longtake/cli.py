@@ -1,0 +1,329 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is there at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from longtake.errors import CallerError, LongtakeError
+from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_resolution
+
+if TYPE_CHECKING:
+    from longtake.local import Made
+
+C = TypeVar("C", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class Commands(click.Group):
+    """A group that shows our own errors as one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LongtakeError as error:
+            raise click.ClickException(str(error)) from error
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """In the order in which they are written below: the likeliest first."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="longtake", message="longtake %(version)s")
+def main() -> None:
+    """Makes any video longer: after its end, before its start, or across the gap to another.
+
+    \b
+    The frames that were there are never touched. Some ways to begin:
+      longtake extend holiday.mp4 -o longer.mp4
+      longtake extend holiday.mp4 -o longer.mp4 --before --seconds 3
+      longtake animate photo.jpg -o moving.mp4
+      longtake bridge one.mp4 two.mp4 -o both.mp4
+      longtake serve
+    """
+
+
+def shot_options(command: C) -> C:
+    """What `extend`, `animate`, `bridge` and `generate` have in common."""
+    for option in (
+        click.option("-o", "--out", "out", type=FILE, required=True, help="The MP4 to write."),
+        click.option("--seconds", type=float, default=5.0, show_default=True, help="Length of the new part."),
+        click.option("--prompt", default="", help="What is to be seen, in words."),
+        click.option("--concept", "concepts", multiple=True, help="A camera move, such as zoom_in; repeatable."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another take."),
+        click.option("--force", is_flag=True, help="Write over OUT where it exists."),
+        click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
+    )[::-1]:
+        command = option(command)
+    return command
+
+
+def size_options(command: C) -> C:
+    """What the commands have that set a video's format rather than take it over."""
+    for option in (
+        click.option("--aspect", default="16:9", show_default=True, help="Width to height, 9:21 to 21:9."),
+        click.option("--resolution", default="720p", show_default=True, help="540p, 720p, 1080p or 4k."),
+        click.option("--fps", type=float, default=24.0, show_default=True, help="Frames per second."),
+    )[::-1]:
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("clip", type=FILE)
+@shot_options
+@click.option("--before", "prepend", is_flag=True, help="Put the new part ahead of the clip's start.")
+@click.option("--at", type=float, help="Cut the clip there (seconds) and go on from, or lead up to, that frame.")
+@click.option("--to", "to", type=FILE, help="An image that the new part ends on.")
+@click.option("--from", "start", type=FILE, help="With --before: an image that the new part starts on.")
+@click.option("--loop", is_flag=True, help="Lead back to the clip's first frame.")
+def extend(
+    clip: Path, prepend: bool, at: float | None, to: Path | None, start: Path | None, loop: bool, **options: Any
+) -> None:
+    """Make CLIP longer: go on after its end, or lead up to its start."""
+    if to and prepend:
+        raise click.UsageError("--to goes with an extension after the end; with --before it is --from")
+    if start and not prepend:
+        raise click.UsageError("--from goes with --before; after the end it is --to")
+    video = KeyFrame(type="video", url=str(clip), at=Fraction(str(at)) if at is not None else None)
+    image = _image(to or start)
+    ends = (image, video) if prepend else (video, image)
+    _run(ends, loop=loop, **options)
+
+
+@main.command()
+@click.argument("image", type=FILE)
+@shot_options
+@size_options
+@click.option("--end", type=FILE, help="Another image, that the video ends on.")
+@click.option("--loop", is_flag=True, help="Lead back to the image.")
+def animate(image: Path, end: Path | None, loop: bool, **options: Any) -> None:
+    """Make a video that starts on IMAGE."""
+    _run((_image(image), _image(end)), loop=loop, **options)
+
+
+@main.command()
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@shot_options
+def bridge(first: Path, second: Path, **options: Any) -> None:
+    """Join FIRST and SECOND by a new part that leads from the one to the other."""
+    _run((KeyFrame(type="video", url=str(first)), KeyFrame(type="video", url=str(second))), **options)
+
+
+@main.command()
+@click.argument("prompt")
+@shot_options
+@size_options
+@click.option("--loop", is_flag=True, help="Let the end lead back to the start.")
+def generate(prompt: str, loop: bool, **options: Any) -> None:
+    """Make a video from PROMPT alone: without a model, a preview drawn from its words."""
+    _run((None, None), loop=loop, **{**options, "prompt": prompt})
+
+
+@main.command()
+@click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="The port to listen on; 0 takes a free one.  [default: 8000]")
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="The folder for everything that is kept."
+)
+@click.option("--no-worker", is_flag=True, help="Only answer; render nothing here.")
+def serve(host: str | None, port: int | None, data: Path | None, no_worker: bool) -> None:
+    """Serve the API. Prints the API key that it makes at its first start."""
+    from longtake.app import House
+    from longtake.log import set_up
+    from longtake.serving import serve as run
+    from longtake.settings import load
+
+    settings = load(host=host, port=port, data=data)
+    set_up(settings.log_format)
+    house = House.open(settings)
+    secret = house.first_key()
+
+    def tell(address: str) -> None:
+        if secret:
+            click.echo(f"API key   {secret}   (shown only now; longtake keys create makes others)")
+        click.echo(f"Longtake  {address}")
+        click.echo(f"Docs      {address}/docs")
+        click.echo(f"Data      {settings.data.resolve()}")
+        sys.stdout.flush()
+
+    run(house, with_worker=not no_worker, tell=tell)
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
+@click.option("--parent-on-stdin", is_flag=True, hidden=True)
+def worker(data: Path | None, parent_on_stdin: bool) -> None:
+    """Render what a server with the same data folder takes in (serve starts one by itself)."""
+    from longtake.app import House
+    from longtake.log import set_up
+    from longtake.serving import work
+    from longtake.settings import load
+
+    settings = load(data=data)
+    set_up(settings.log_format)
+    work(House.open(settings), parent_on_stdin=parent_on_stdin)
+
+
+@main.group()
+def keys() -> None:
+    """Make, list and revoke API keys."""
+
+
+@keys.command("create")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
+@click.option("--name", default="", help="What the key is for.")
+@click.option("--account", default="default", show_default=True, help="Whose generations it sees and makes.")
+@click.option("--credits", "limit", type=float, help="Seconds of video that it may render in all; none: no limit.")
+def create_key(data: Path | None, name: str, account: str, limit: float | None) -> None:
+    """Make a key. It is shown once and stored as a hash."""
+    _, secret = _keys(data).create(name, account=account, limit=limit)
+    click.echo(secret)
+
+
+@keys.command("list")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
+def list_keys(data: Path | None) -> None:
+    """List the keys, without their secrets."""
+    from datetime import UTC, datetime
+
+    for key in _keys(data).all():
+        made = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
+        limit = "no limit" if key.credits is None else f"{key.credits:g} credits"
+        click.echo(
+            f"{key.id}  {'revoked' if key.revoked_at else 'active ':7}  {made}  {key.account}  {limit}  {key.name}"
+        )
+
+
+@keys.command("revoke")
+@click.argument("id")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
+def revoke_key(id: str, data: Path | None) -> None:
+    """Let the key ID open nothing from now on."""
+    _keys(data).revoke(id)
+    click.echo(f"{id} is revoked")
+
+
+@main.command("settings")
+def show_settings() -> None:
+    """List every setting: its variable, its default, what it does."""
+    from longtake.settings import PREFIX, Settings
+
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"  [default: {field.default}]"
+        click.echo(f"{PREFIX}{name.upper()}{default}\n    {field.description}")
+
+
+def _keys(data: Path | None) -> Any:
+    from longtake.records import Keys, migrate, open_database
+    from longtake.settings import load
+
+    folder = load(data=data).data
+    if not folder.is_dir():
+        raise CallerError(f"there is no data folder {folder}; longtake serve makes one, --data names another")
+    database = open_database(f"sqlite:///{(folder / 'longtake.db').resolve()}")
+    migrate(database)
+    return Keys(database)
+
+
+def _image(path: Path | None) -> KeyFrame | None:
+    return KeyFrame(type="image", url=str(path)) if path else None
+
+
+def _run(
+    ends: tuple[KeyFrame | None, KeyFrame | None],
+    *,
+    out: Path,
+    seconds: float,
+    prompt: str,
+    concepts: tuple[str, ...],
+    seed: int,
+    force: bool,
+    as_json: bool,
+    loop: bool = False,
+    aspect: str = "16:9",
+    resolution: str = "720p",
+    fps: float = 24.0,
+) -> None:
+    if out.exists() and not force:
+        raise CallerError(f"{out} exists; --force writes over it")
+    order = Order(
+        prompt=prompt,
+        before=ends[0],
+        after=ends[1],
+        seconds=Fraction(str(seconds)),
+        aspect_ratio=parse_aspect_ratio(aspect),
+        short_side=parse_resolution(resolution),
+        frame_rate=Fraction(str(fps)),
+        concepts=concepts,
+        seed=seed,
+        loop=loop,
+    )
+    from longtake.app import engines
+    from longtake.local import make
+    from longtake.settings import load
+
+    with _progress() as tell:
+        made = make(order, out, engines()["motion"], max_still_pixels=load().max_still_pixels, tell=tell)
+    click.echo(json.dumps(_figures(made), indent=2) if as_json else _report(made))
+
+
+class _progress:  # noqa: N801
+    """A bar on a terminal, nothing in a pipe."""
+
+    def __enter__(self) -> Callable[[str, float], None]:
+        self._bar: Any = None
+        if not sys.stderr.isatty():
+            return lambda stage, part: None
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description:22}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeElapsedColumn(),
+        )
+        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._bar.start()
+        task = self._bar.add_task("starting", total=1.0)
+        return lambda stage, part: self._bar.update(task, description=stage, completed=part)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _figures(made: Made) -> dict[str, Any]:
+    return {
+        "file": str(made.path),
+        "format": str(made.timeline.format),
+        "seconds": float(made.timeline.seconds),
+        "new": {
+            "start": float(made.timeline.format.seconds(made.new_start)),
+            "seconds": float(made.timeline.format.seconds(made.new_frames)),
+        },
+        "bytes": made.num_bytes,
+        "seams": [seam.to_json() for seam in made.seams],
+        "notes": list(made.notes),
+    }
+
+
+def _report(made: Made) -> str:
+    data = _figures(made)
+    lines = [f"{data['file']}  {data['format']}, {data['seconds']:.2f} s, {data['bytes'] / 1e6:.1f} MB"]
+    for seam in made.seams:
+        at = float(made.timeline.format.seconds(seam.frame))
+        lines.append(
+            f"  seam at {at:.2f} s   jump {seam.jump:.2f}   motion {seam.motion:.2f}"
+            f"   sharpness {seam.sharpness:.2f}   colour {seam.colour:.2f}"
+        )
+    return "\n".join(lines + [f"  {note}" for note in made.notes])

@@ -1,0 +1,129 @@
+"""What an engine is: something that renders the frames of one shot.
+
+An engine never sees files, addresses, HTTP or the database. It is handed frames, and yields frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from longtake.planning import Capabilities
+from longtake.video import Cell, VideoFormat
+
+__all__ = ["Capabilities", "Engine", "Frames", "Plane", "Report", "Shot"]
+
+Plane = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """A stretch of frames in order of time, uint8, BT.709.
+
+    Either planar 4:2:0 as decoded, limited range: `(y, u, v)` of `(num_frames, height, width)` and twice
+    `(num_frames, height / 2, width / 2)`; or RGB, full range: one plane `(num_frames, height, width, 3)`.
+    """
+
+    planes: tuple[Plane, ...]
+
+    def __post_init__(self) -> None:
+        shapes = [plane.shape for plane in self.planes]
+        if any(plane.dtype != np.uint8 for plane in self.planes):
+            raise ValueError(f"planes must be uint8, got {[str(plane.dtype) for plane in self.planes]}")
+        if len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3:
+            return
+        if len(shapes) == 3 and all(len(shape) == 3 for shape in shapes):
+            num, height, width = shapes[0]
+            if shapes[1] == shapes[2] == (num, height // 2, width // 2) and not (height % 2 or width % 2):
+                return
+        raise ValueError(f"frames are (y, u, v) planes in 4:2:0 or one (n, h, w, 3) RGB plane, got {shapes}")
+
+    @property
+    def is_rgb(self) -> bool:
+        return len(self.planes) == 1
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.planes[0].shape[0])
+
+    @property
+    def height(self) -> int:
+        return int(self.planes[0].shape[1])
+
+    @property
+    def width(self) -> int:
+        return int(self.planes[0].shape[2])
+
+    def __getitem__(self, frames: slice) -> Frames:
+        """A stretch of it; views, nothing is copied."""
+        return Frames(tuple(plane[frames] for plane in self.planes))
+
+    def __repr__(self) -> str:
+        kind = "rgb" if self.is_rgb else "yuv420p"
+        return f"Frames({self.num_frames} x {self.width}x{self.height} {kind})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What an engine is asked to render: `num_frames` new frames between two ends.
+
+    `before` and `after` are planar 4:2:0 and of the shot's size. A still (one frame) is part of what is rendered:
+    the first new frame is `before`, the last is `after`. A clip is context: the first new frame is the one that
+    comes next after `before[-1]`, the last the one that comes just ahead of `after[0]`.
+    """
+
+    cell: Cell
+    format: VideoFormat
+    num_frames: int
+    before: Frames | None = None
+    after: Frames | None = None
+    prompt: str = ""
+    negative_prompt: str = ""
+    concepts: tuple[str, ...] = ()
+    seed: int = 0
+    loop: bool = False
+    """The frame that comes after the last one is the first one. Planning gives it an `after` end wherever the
+    video has a first frame already; an engine has to close the circle by itself only from nothing to nothing."""
+
+    def __post_init__(self) -> None:
+        for name, kind, frames in (
+            ("before", self.cell.before, self.before),
+            ("after", self.cell.after, self.after),
+        ):
+            if (kind == "nothing") != (frames is None):
+                raise ValueError(f"{name} is {kind}, but its frames are {frames}")
+            if frames is None:
+                continue
+            if kind == "still" and frames.num_frames != 1:
+                raise ValueError(f"{name} is a still: one frame, got {frames.num_frames}")
+            if frames.is_rgb or (frames.width, frames.height) != (self.format.width, self.format.height):
+                raise ValueError(f"{name} must be yuv420p of {self.format}, got {frames}")
+        if self.num_frames < 1:
+            raise ValueError(f"num_frames must be 1 or more, got {self.num_frames}")
+
+
+class Report(Protocol):
+    """The one arrow back: progress and remarks out, a cancel in."""
+
+    def progress(self, num_frames: int) -> None:
+        """`num_frames` of the shot are rendered so far. Raises Cancelled where the order was taken back."""
+
+    def note(self, text: str) -> None:
+        """One sentence for the answer: what was done otherwise than asked, or can't be known by this engine."""
+
+
+class Engine(Protocol):
+    """Renders shots. One instance serves one process; calls do not overlap."""
+
+    capabilities: Capabilities
+
+    def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
+        """Yields exactly `shot.num_frames` frames, a batch at a time, each batch as soon as it is ready.
+
+        Deterministic for a shot. Calls `report.progress` at least twice a second.
+        """
+        ...

@@ -1,0 +1,5 @@
+"""The engine without weights."""
+
+from longtake.engines.motion.engine import Motion
+
+__all__ = ["Motion"]

@@ -1,0 +1,101 @@
+"""From one end of a shot to the other: flow between two pictures of one scene, else both move through a dissolve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+
+from longtake.engines.base import Report, Shot
+from longtake.engines.motion.between import interpolation
+from longtake.engines.motion.blend import Servo, shift_tone, tone_difference
+from longtake.engines.motion.camera import Path
+from longtake.engines.motion.ends import ClipEnd, PictureEnd
+from longtake.engines.motion.flow import mean_squared
+from longtake.engines.motion.frame import Frame
+from longtake.engines.motion.stills import MovingStill
+
+_CLIP_OVERLAP_SECONDS = 0.8
+_PICTURE_OVERLAP_SECONDS = 1.5
+_SAME_PICTURE = 4.0
+"""Two pictures that differ by less (mean squared, in levels) are one, stored twice."""
+
+
+def across(before: ClipEnd | PictureEnd, after: ClipEnd | PictureEnd, shot: Shot, report: Report) -> Iterator[Frame]:
+    """The frames of a shot with two ends; a still at either end is its first or last frame, bit for bit."""
+    if isinstance(before, PictureEnd) and isinstance(after, PictureEnd):
+        start = 0 if before.shown else -1
+        stop = shot.num_frames - 1 if after.shown else shot.num_frames
+        if mean_squared(before.picture.y, after.picture.y) < _SAME_PICTURE:
+            report.note("Both ends show one picture: the camera moves out over it and comes back.")
+            return _there_and_back(before.picture, after.picture, shot, start, stop)
+        between = interpolation(before.picture, after.picture)
+        if between is not None:
+            _note_unused_concepts(shot, report)
+            report.note("Both ends show one scene: what moved between them moves in straight lines.")
+            return (
+                _picture_at(index, start, stop, before.picture, after.picture, between.at)
+                for index in range(shot.num_frames)
+            )
+    if before.is_moving or after.is_moving:
+        _note_unused_concepts(shot, report)
+    report.note("The two ends are joined by a dissolve while both keep moving: no frame shows the way between them.")
+    return _dissolve(before, after, shot)
+
+
+def _note_unused_concepts(shot: Shot, report: Report) -> None:
+    if shot.concepts:
+        report.note(f"The camera move ({', '.join(shot.concepts)}) is left out: both ends fix where the camera is.")
+
+
+def _there_and_back(first: Frame, second: Frame, shot: Shot, start: int, stop: int) -> Iterator[Frame]:
+    """A camera move over one picture that ends where it began; what little the two stored pictures differ by fades."""
+    rate, span = float(shot.format.frame_rate), max(stop - start, 1)
+    concept = next(iter(shot.concepts), "")
+    path = Path(concept, span / rate, loop=True, seed=shot.seed)
+    same = all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    moving = MovingStill(first, path)
+    other = moving if same else MovingStill(second, path)
+
+    def at(moment: float) -> Frame:
+        frame = moving.at(moment * span / rate)
+        if same:
+            return frame
+        late = other.at(moment * span / rate)
+        pairs = zip(frame, late, strict=True)
+        return Frame(*(np.asarray(cv2.addWeighted(a, 1 - moment, b, moment, 0), np.uint8) for a, b in pairs))
+
+    return (_picture_at(index, start, stop, first, second, at) for index in range(shot.num_frames))
+
+
+def _picture_at(index: int, start: int, stop: int, first: Frame, second: Frame, at: Callable[[float], Frame]) -> Frame:
+    """Frame `index` of a motion whose first picture stands at `start` and whose second at `stop`."""
+    if index == start:
+        return first
+    if index == stop:
+        return second
+    return at((index - start) / (stop - start))
+
+
+def _dissolve(before: ClipEnd | PictureEnd, after: ClipEnd | PictureEnd, shot: Shot) -> Iterator[Frame]:
+    """Away from the one and towards the other, with an overlap in the middle; stills stay out of the overlap."""
+    is_clip = before.is_moving or after.is_moving
+    wanted = round((_CLIP_OVERLAP_SECONDS if is_clip else _PICTURE_OVERLAP_SECONDS) * float(shot.format.frame_rate))
+    least_lead = int(isinstance(before, PictureEnd) and before.shown)
+    least_rest = int(isinstance(after, PictureEnd) and after.shown and shot.num_frames > 1)
+    overlap = max(0, min(wanted, shot.num_frames - least_lead - least_rest))
+    lead = max(least_lead, (shot.num_frames - overlap) // 2)
+    lead = min(lead, shot.num_frames - overlap - least_rest)
+    first, second = before.away(lead + overlap), after.towards(shot.num_frames - lead)
+    previous = before.picture
+    for _ in range(lead):
+        previous = next(first)
+        yield previous
+    servo = Servo(overlap, max(before.energy(), after.energy()), previous)
+    difference = tone_difference(before.picture, after.picture)
+    for step in range(1, overlap + 1):
+        share = step / (overlap + 1)
+        early, late = shift_tone(next(first), difference, share), shift_tone(next(second), difference, share - 1)
+        yield servo.mix(early, late)
+    yield from second

@@ -1,0 +1,79 @@
+"""The engine without weights: which way each of the nine cells takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import cv2
+
+from longtake.engines.base import Capabilities, Frames, Report, Shot
+from longtake.engines.motion.camera import CONCEPTS, Path
+from longtake.engines.motion.crossing import across
+from longtake.engines.motion.ends import ClipEnd, PictureEnd, end_of
+from longtake.engines.motion.frame import Frame, stack
+from longtake.engines.motion.scene import Scene
+
+_BATCH_FRAMES = 8
+_BATCH_PIXELS = 8 * 1920 * 1080
+_THREADS = 2
+
+
+class Motion:
+    """Renders from camera motion, optical flow and the clip's own pixels: an `Engine` that needs no weights."""
+
+    capabilities = Capabilities(
+        name="motion",
+        concepts=CONCEPTS,
+        description="No weights: moves the camera, continues motion and replays real frames; invents nothing.",
+    )
+
+    def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
+        """Yields exactly `shot.num_frames` frames, planar 4:2:0, at most 8 at a time. The same shot gives the same
+        frames; another seed another camera direction, other passages, another scene."""
+        cv2.setNumThreads(_THREADS)
+        report.progress(0)
+        frames = _frames(shot, report)
+        size = max(1, min(_BATCH_FRAMES, _BATCH_PIXELS // (shot.format.width * shot.format.height)))
+        rendered = 0
+        while batch := list(islice(frames, min(size, shot.num_frames - rendered))):
+            rendered += len(batch)
+            report.progress(rendered)
+            yield stack(batch)
+
+
+def _frames(shot: Shot, report: Report) -> Iterator[Frame]:
+    """The frames of a shot, one at a time."""
+    before, after = _before(shot), _after(shot)
+    if before is None and after is None:
+        report.note("No model rendered this: it is a preview drawn from the words of the prompt.")
+        return Scene(shot).frames()
+    if before is None:
+        assert after is not None
+        report.note(after.remark(shot.num_frames))
+        return after.towards(shot.num_frames)
+    if after is None:
+        report.note(before.remark(shot.num_frames))
+        return before.away(shot.num_frames)
+    return across(before, after, shot, report)
+
+
+def _before(shot: Shot) -> ClipEnd | PictureEnd | None:
+    if shot.before is None:
+        return None
+    is_still, rate = shot.cell.before == "still", float(shot.format.frame_rate)
+    return end_of(shot.before, _path(shot), rate, is_still=is_still, forward=True, seed=shot.seed)
+
+
+def _after(shot: Shot) -> ClipEnd | PictureEnd | None:
+    if shot.after is None:
+        return None
+    is_still, rate = shot.cell.after == "still", float(shot.format.frame_rate)
+    return end_of(shot.after, _path(shot), rate, is_still=is_still, forward=False, seed=shot.seed)
+
+
+def _path(shot: Shot) -> Path:
+    """The camera's path away from one end. A clip keeps its own camera unless the other end is open."""
+    is_open = "nothing" in shot.cell or "clip" not in shot.cell
+    concept = next((name for name in shot.concepts if name in CONCEPTS), "") if is_open else ""
+    return Path(concept, float(shot.format.seconds(shot.num_frames)), seed=shot.seed)

@@ -1,0 +1,93 @@
+"""The same way of an order without a server: files in, a file out, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from longtake.engines.base import Engine
+from longtake.errors import CallerError, MediaError
+from longtake.media.seams import Seam
+from longtake.orders import KeyFrame, Order
+from longtake.planning import plan
+from longtake.rendering import Footage, Source, join, measure_seams, render, timeline_of
+from longtake.sources import keep_footage, keep_still
+from longtake.store import Store
+from longtake.timeline import Timeline
+
+ID = "00000000-0000-0000-0000-000000000000"
+"""Stands for the one generation of a run without a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run made."""
+
+    path: Path
+    timeline: Timeline
+    new_start: int
+    new_frames: int
+    num_bytes: int
+    seams: tuple[Seam, ...]
+    notes: tuple[str, ...]
+
+
+def make(order: Order, out: Path, engine: Engine, *, max_still_pixels: int, tell: Callable[[str, float], None]) -> Made:
+    """Carries the order out. Its frames' `url`s are paths. `tell` hears the stage and how far all is, 0 to 1.
+
+    `out` appears whole or not at all. Raises LongtakeError.
+    """
+    with TemporaryDirectory(prefix=".longtake-", dir=_folder_of(out)) as folder:
+        store = Store.in_folder(Path(folder))
+        ends: dict[str, Source] = {"frame0": None, "frame1": None}
+        for end, frame in order.ends:
+            tell(f"reading {Path(frame.url or '').name}", 0.0)
+            ends[end] = _read(end, frame, store, max_still_pixels)
+        before, after = ends["frame0"], ends["frame1"]
+        planned = plan(order, _timeline(before), _timeline(after), engine.capabilities)
+        total = planned.outline.num_frames
+        tell("rendering", 0.02)
+        rendered = render(
+            ID, order, planned, before, after, engine, store, lambda done: tell("rendering", 0.02 + 0.93 * done / total)
+        )
+        tell("joining", 0.96)
+        timeline, new_start = timeline_of(planned, rendered)
+        key, num_bytes = join(ID, timeline, store)
+        tell("measuring the seams", 0.98)
+        seams = measure_seams(planned, order, timeline, before, after, store)
+        made = store.open(key)
+        assert isinstance(made, str)
+        Path(made).replace(out)
+        tell("done", 1.0)
+    brought = tuple(note for end in (before, after) if isinstance(end, Footage) for note in end.notes)
+    notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes)))
+    return Made(out, timeline, new_start, total, num_bytes, seams, notes)
+
+
+def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int) -> Source:
+    path = Path(frame.url or "")
+    if not path.is_file():
+        raise CallerError(f"there is no file {path}")
+    try:
+        if frame.type == "image":
+            return keep_still(path, f"stills/{end}.png", store, max_pixels=max_still_pixels)
+        return keep_footage(path, f"sources/{end}.mp4", end, store)
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from None
+
+
+def _timeline(source: Source) -> Timeline | None:
+    return source.timeline if isinstance(source, Footage) else None
+
+
+def _folder_of(out: Path) -> Path:
+    """Where the work is done: beside the result, so that it is moved there and not copied."""
+    folder = out.resolve().parent
+    if not folder.is_dir():
+        raise CallerError(f"there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise CallerError(f"can't write into {folder}")
+    return folder

@@ -1,0 +1,220 @@
+"""Brings any video that can be decoded to house format, once. The encoder's settings are in `encode`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import av
+import numpy as np
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.stream import VideoStream
+
+from longtake.engines.base import Frames, Plane
+from longtake.errors import MediaError
+from longtake.media.colour import to_house_colour
+from longtake.media.encode import Encoded, encode
+from longtake.media.planes import rows
+from longtake.media.probe import BT709_LIMITED, house_size, square_size
+from longtake.media.survey import Survey, open_video, survey
+from longtake.video import VideoFormat
+
+THREADS: Final = 2
+SD_WIDTH, SD_HEIGHT = 1024, 576
+MATRICES: Final = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""Matrix coefficients of ISO/IEC 23091-2 → the scaler's."""
+MATRIX_NAMES: Final = {
+    Colorspace.ITU709: "BT.709",
+    Colorspace.FCC: "FCC",
+    Colorspace.ITU601: "BT.601",
+    Colorspace.SMPTE240M: "SMPTE 240M",
+    Colorspace.BT2020: "BT.2020",
+}
+HDR_TRANSFERS: Final = {16: "PQ", 18: "HLG"}
+CODEC_NAMES: Final = {
+    "h264": "H.264",
+    "hevc": "HEVC",
+    "av1": "AV1",
+    "mpeg4": "MPEG-4",
+    "mpeg2video": "MPEG-2",
+    "prores": "ProRes",
+}
+
+
+def bring_home(
+    source: Path | BinaryIO, path: Path, *, size_multiple: int = 2, max_seconds: float = 600
+) -> tuple[Encoded, VideoFormat, tuple[str, ...]]:
+    """Decodes `source` and encodes it in house format at `path`; returns what was written and what was changed.
+
+    The rate is the exact nominal one (a variable rate is resampled to its most frequent interval); rotation and
+    sample aspect are applied; interlaced frames are made progressive; sizes are cropped to `size_multiple` at the
+    middle. Colours are converted to BT.709 limited range from the matrix and range that are tagged; where none is,
+    from BT.601 up to 1024x576 and from BT.709 above, in limited range. Memory holds a few frames.
+
+    Raises MediaError where the file is no video (see `probe`), is longer than `max_seconds`, or is broken: the
+    message then names the second. Nothing is left at `path`.
+    """
+    found = survey(source)
+    if found.seconds > max_seconds:
+        raise MediaError(f"a video may last up to {max_seconds:g} s, got {found.seconds:.1f} s")
+    format = VideoFormat(*house_size(found, size_multiple), found.rate.frame_rate)
+    remarks = list(_remarks(found, format))
+    with open_video(source) as (container, stream):
+        decoded: Iterable[VideoFrame] = _decode(container, stream, remarks)
+        if found.interlaced:
+            decoded = _deinterlaced(decoded, stream)
+        encoded = encode(_at_constant_rate(decoded, found, format), format, path)
+    return encoded, format, tuple(remarks)
+
+
+def _decode(container: InputContainer, stream: VideoStream, remarks: list[str]) -> Iterator[VideoFrame]:
+    """Every frame; those ahead of the first key frame are left out. Raises MediaError at the first broken one."""
+    stream.codec_context.thread_type = ThreadType.FRAME
+    stream.codec_context.thread_count = THREADS
+    num_lead, seconds = 0, None
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = stream.decode(packet)
+            except av.InvalidDataError:
+                if seconds is not None:
+                    raise
+                num_lead += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt and seconds is None:
+                    num_lead += 1
+                    continue
+                if frame.is_corrupt:
+                    raise MediaError(f"the video is broken: decoding failed at {frame.time or seconds or 0:.2f} s")
+                seconds = frame.time or 0.0
+                yield frame
+    except av.FFmpegError as error:
+        raise MediaError(f"the video is broken: decoding failed at {seconds or 0:.2f} s") from error
+    if seconds is None:
+        raise MediaError("the video is broken: no frame of it can be decoded")
+    if num_lead:
+        remarks.append(f"{num_lead} frames ahead of the first key frame left out")
+
+
+def _deinterlaced(decoded: Iterable[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
+    """One progressive frame for each frame (bwdif: Weston three-field)."""
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(template=stream), graph.add("bwdif", "mode=send_frame"), graph.add("buffersink")
+    ).configure()
+    for frame in decoded:
+        graph.vpush(frame)
+        yield from _pull(graph)
+    graph.vpush(None)
+    yield from _pull(graph)
+
+
+def _pull(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+
+
+def _at_constant_rate(decoded: Iterable[VideoFrame], found: Survey, format: VideoFormat) -> Iterator[Frames]:
+    """House frames one by one. At a variable rate, each is shown from its time on, rounded to the nearest frame."""
+    picture = _Picture(found, format)
+    held: Frames | None = None
+    first_pts: int | None = None
+    at = 0
+    for frame in decoded:
+        if found.rate.constant or frame.pts is None or frame.time_base is None:
+            yield picture.of(frame)
+            continue
+        first_pts = frame.pts if first_pts is None else first_pts
+        place = round((frame.pts - first_pts) * frame.time_base * format.frame_rate)
+        while held is not None and at < place:
+            yield held
+            at += 1
+        held = picture.of(frame)
+    if held is not None:
+        yield held
+
+
+class _Picture:
+    """Turns decoded frames into house pictures: colours, square pixels, upright, cropped."""
+
+    def __init__(self, found: Survey, format: VideoFormat) -> None:
+        self.stored_size = square_size(found)
+        self.quarter_turns = found.rotation // 90
+        self.size = format.width, format.height
+        self.matrix = source_matrix(found)
+        self.scaler = VideoReformatter()
+
+    def of(self, frame: VideoFrame) -> Frames:
+        home = to_house_colour(self.scaler, frame, self.matrix, source_range(frame), self.stored_size)
+        upright = [np.rot90(rows(plane), self.quarter_turns) for plane in home.planes]
+        width, height = self.size
+        left = (upright[0].shape[1] - width) // 4
+        top = (upright[0].shape[0] - height) // 4
+        luma, *chroma = upright
+        y: Plane = luma[2 * top : 2 * top + height, 2 * left : 2 * left + width]
+        u, v = (plane[top : top + height // 2, left : left + width // 2] for plane in chroma)
+        return Frames(tuple(np.array(plane[np.newaxis], order="C") for plane in (y, u, v)))
+
+
+def source_matrix(found: Survey) -> Colorspace:
+    """The matrix that is tagged, or else BT.601 for standard definition and BT.709 above it."""
+    is_small = found.width <= SD_WIDTH and found.height <= SD_HEIGHT
+    return MATRICES.get(found.colour_tags[2], Colorspace.ITU601 if is_small else Colorspace.ITU709)
+
+
+def source_range(frame: VideoFrame) -> ColorRange:
+    """The range that is tagged; full for RGB, grey and JPEG's pixel formats; or else limited."""
+    if frame.format.is_rgb or frame.format.name.startswith(("yuvj", "gray", "pal", "mono")):
+        return ColorRange.JPEG
+    return ColorRange.JPEG if frame.color_range == ColorRange.JPEG else ColorRange.MPEG
+
+
+def _remarks(found: Survey, format: VideoFormat) -> Iterator[str]:
+    name = CODEC_NAMES.get(found.codec, found.codec.upper())
+    yield f"{name}{' with B-frames' if found.reordered else ''} → house H.264"
+    if found.has_sound:
+        yield "sound left out"
+    if not found.rate.constant:
+        yield f"frame rate → constant {float(format.frame_rate):g} fps"
+    if found.interlaced:
+        yield "interlaced → progressive"
+    if found.rotation:
+        yield f"turned upright by {found.rotation}° counter-clockwise"
+    stored, upright = (found.width, found.height), square_size(found)
+    if stored != upright:
+        yield f"{_size(stored)} in pixels of {found.sample_aspect} → {_size(upright)} in square pixels"
+    upright = upright[::-1] if found.rotation % 180 else upright
+    if upright != (format.width, format.height):
+        yield f"cropped from {_size(upright)} to {_size((format.width, format.height))}"
+    if found.colour_tags[1:] != BT709_LIMITED[1:]:
+        yield f"colours taken as {_colour_name(found)} → BT.709 limited range"
+    if transfer := HDR_TRANSFERS.get(found.colour_tags[1]):
+        yield f"HDR ({transfer}) is not tone-mapped: the picture looks flat"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _colour_name(found: Survey) -> str:
+    if av.VideoFormat(found.pix_fmt).is_rgb:
+        return "RGB"
+    full = found.colour_tags[3] == ColorRange.JPEG or found.pix_fmt.startswith(("yuvj", "gray"))
+    return f"{MATRIX_NAMES[source_matrix(found)]} {'full' if full else 'limited'} range"

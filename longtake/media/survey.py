@@ -1,0 +1,202 @@
+"""Opens a file that somebody brought, safely, and looks through all its packets.
+
+Only containers that hold their own media are opened: playlists (HLS, DASH, concat) would make FFmpeg fetch other
+files and addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from longtake.errors import MediaError
+from longtake.media.rates import Rate, nominal_rate
+
+CONTAINERS: Final = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,ivf,h264,hevc,obu,av1,m4v,mxf,dv,nut,rm,yuv4mpegpipe"
+)
+MOST_PIXELS_ACROSS: Final = 8192
+OPEN_OPTIONS: Final = {
+    "format_whitelist": CONTAINERS,
+    "protocol_whitelist": "file",
+    "max_pixels": str(MOST_PIXELS_ACROSS**2),
+}
+PROGRESSIVE: Final = (0, 1)
+"""AVFieldOrder: unknown, progressive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a video file holds, read from every packet and the first decoded frame."""
+
+    codec: str
+    width: int
+    height: int
+    """As stored: before rotation and sample aspect."""
+    pix_fmt: str
+    sample_aspect: Fraction
+    rotation: int
+    """Degrees counter-clockwise that the picture has to be turned to be upright: 0, 90, 180 or 270."""
+    interlaced: bool
+    colour_tags: tuple[int, int, int, int]
+    """Primaries, transfer, matrix and range as in ISO/IEC 23091-2; 2, 2, 2 and 0 where they are not said."""
+    time_base: Fraction
+    pts: tuple[int, ...]
+    """Ascending; empty where the container has none."""
+    rate: Rate
+    num_frames: int
+    key_frames: tuple[int, ...]
+    reordered: bool
+    """Frames are stored in another order than shown: B-frames."""
+    trimmed: bool
+    """The container hides frames, or does not start at 0: an edit list."""
+    has_sound: bool
+    parameter_sets: bytes
+
+    @property
+    def seconds(self) -> float:
+        if len(self.pts) < 2:
+            return float(self.num_frames / self.rate.frame_rate)
+        return float((self.pts[-1] - self.pts[0]) * self.time_base + 1 / self.rate.frame_rate)
+
+
+@contextmanager
+def open_video(source: Path | BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Opens a file and finds its video stream. Raises MediaError where it is no video that can be read."""
+    if not isinstance(source, Path):
+        source.seek(0)
+    try:
+        container = av.open(str(source) if isinstance(source, Path) else source, "r", options=dict(OPEN_OPTIONS))
+    except FileNotFoundError:
+        raise
+    except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
+        raise MediaError(_why_unreadable(source)) from error
+    with container:
+        yield container, _video_stream(container)
+
+
+def _why_unreadable(source: Path | BinaryIO) -> str:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            start = file.read(12)
+    else:
+        source.seek(0)
+        start = source.read(12)
+    if not start:
+        return "the file is empty (0 bytes)"
+    if start[4:8] == b"ftyp" or start[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
+        return "the video file is cut off or broken: its index can't be read"
+    return "the file is not a video of a kind that can be read"
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise MediaError("the file has sound only, no video" if container.streams.audio else "the file has no video")
+    stream = streams[0]
+    context = stream.codec_context
+    if context is None:
+        raise MediaError("the video's codec is not known")
+    if max(context.width, context.height) > MOST_PIXELS_ACROSS:
+        raise MediaError(_too_large(context.width, context.height))
+    return stream
+
+
+@dataclass(slots=True)
+class _Packets:
+    """What the packets say, gathered one by one."""
+
+    num: int = 0
+    hidden: bool = False
+    stamps: list[tuple[int, bool]] = field(default_factory=list)
+    """`(pts, is a key frame)` of what is shown, in the file's order; the file's order stands in for missing pts."""
+    unstamped: bool = False
+    reordered: bool = False
+
+    def add(self, packet: av.Packet[VideoStream]) -> None:
+        self.num += 1
+        if packet.is_discard:
+            self.hidden = True
+            return
+        self.unstamped |= packet.pts is None
+        pts = self.num if packet.pts is None else packet.pts
+        self.reordered |= bool(self.stamps) and pts < self.stamps[-1][0]
+        self.stamps.append((pts, packet.is_keyframe))
+
+
+def survey(source: Path | BinaryIO) -> Survey:
+    """Reads every packet and decodes the first frame. Raises MediaError with a sentence for what is no whole video."""
+    with open_video(source) as (container, stream):
+        packets, first = _Packets(), None
+        try:
+            for packet in container.demux(stream):
+                if packet.is_corrupt:
+                    raise MediaError(_cut_off(packets, stream))
+                if first is None:
+                    first = next(iter(_try_decode(stream, packet)), None)
+                if packet.size:
+                    packets.add(packet)
+        except av.FFmpegError as error:
+            raise MediaError(_cut_off(packets, stream)) from error
+        if packets.num < (stream.frames if container.format.name.startswith("mov") else 1):
+            raise MediaError(_cut_off(packets, stream) if packets.num else "the video has no frames")
+        if first is None:
+            raise MediaError("no frame of the video can be decoded")
+        if max(first.width, first.height) > MOST_PIXELS_ACROSS:
+            raise MediaError(_too_large(first.width, first.height))
+        return _summary(container, stream, first, packets)
+
+
+def _try_decode(stream: VideoStream, packet: av.Packet[VideoStream]) -> list[VideoFrame]:
+    """Nothing where a stream starts in the middle of a group: what leads to its first key frame is passed over."""
+    try:
+        return stream.decode(packet)
+    except av.FFmpegError:
+        return []
+
+
+def _cut_off(packets: _Packets, stream: VideoStream) -> str:
+    last = max((pts for pts, _ in packets.stamps), default=0)
+    at = 0.0 if packets.unstamped else float(last * Fraction(stream.time_base or 0))
+    return f"the video is cut off or broken: nothing can be read after {at:.2f} s"
+
+
+def _too_large(width: int, height: int) -> str:
+    return f"a video may be up to {MOST_PIXELS_ACROSS} pixels wide and high, got {width}x{height}"
+
+
+def _summary(container: InputContainer, stream: VideoStream, first: VideoFrame, packets: _Packets) -> Survey:
+    context = stream.codec_context
+    stamps = sorted(packets.stamps)
+    pts = () if packets.unstamped else tuple(stamp for stamp, _ in stamps)
+    time_base = Fraction(stream.time_base or 1)
+    hints = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+    return Survey(
+        codec=context.codec.canonical_name,
+        width=first.width,
+        height=first.height,
+        pix_fmt=first.format.name,
+        sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
+        rotation=round(first.rotation / 90) % 4 * 90,
+        interlaced=first.interlaced_frame or context.field_order not in PROGRESSIVE,
+        colour_tags=(first.color_primaries, first.color_trc, first.colorspace, first.color_range),
+        time_base=time_base,
+        pts=pts,
+        rate=nominal_rate(pts, time_base, hints),
+        num_frames=len(stamps),
+        key_frames=tuple(number for number, (_, is_key) in enumerate(stamps) if is_key),
+        reordered=packets.reordered or bool(context.has_b_frames),
+        trimmed=packets.hidden or bool(pts and pts[0]),
+        has_sound=bool(container.streams.audio),
+        parameter_sets=bytes(context.extradata or b""),
+    )

@@ -1,0 +1,167 @@
+"""What can be asked: one frozen order, checked here, the same from every protocol.
+
+Fields in errors are written as in the seed's JSON (`keyframes.frame0.at`): every wire shares these names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any, Literal
+
+from longtake.errors import OrderError
+from longtake.video import Cell, End
+
+PROMPT_LIMIT = 5000
+"""The longest prompt of any protocol, in characters; a wire may allow less."""
+ASPECT_LIMITS = (Fraction(9, 21), Fraction(21, 9))
+RESOLUTIONS = {"540p": 540, "720p": 720, "1080p": 1080, "4k": 2160}
+"""The short side in pixels."""
+LOOP_CELLS = frozenset({Cell("nothing", "nothing"), Cell("still", "nothing"), Cell("clip", "nothing")})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrame:
+    """One end of the shot, as the client names it: an image, or a video made or brought before."""
+
+    type: Literal["image", "generation", "video"]
+    url: str | None = None
+    upload: str | None = None
+    id: str | None = None
+    """A generation's."""
+    at: Fraction | None = None
+    """Seconds into the video: it is cut there, and the new part goes on from (or leads up to) that frame."""
+
+    def check(self, field: str) -> None:
+        given = [name for name in ("url", "upload", "id") if getattr(self, name) is not None]
+        allowed = {"image": ("url", "upload"), "video": ("url", "upload"), "generation": ("id",)}[self.type]
+        if len(given) != 1 or given[0] not in allowed:
+            wanted = " or ".join(allowed)
+            raise OrderError(
+                f"a frame of type {self.type} needs exactly one of {wanted}, got {' and '.join(given) or 'none'}",
+                field=field,
+            )
+        if self.at is not None and self.type == "image":
+            raise OrderError(
+                "an image has no time to cut at: at goes with a generation or a video", field=f"{field}.at"
+            )
+        if self.at is not None and self.at < 0:
+            raise OrderError(f"at must be 0 seconds or more, got {float(self.at):g}", field=f"{field}.at")
+
+    @property
+    def end(self) -> End:
+        return "still" if self.type == "image" else "clip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a client asks for. Nothing in it is looked up yet: addresses and ids are as given."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    before: KeyFrame | None = None
+    after: KeyFrame | None = None
+    model: str = "ray-2"
+    seconds: Fraction = Fraction(5)
+    aspect_ratio: tuple[int, int] = (16, 9)
+    short_side: int = 720
+    frame_rate: Fraction = Fraction(24)
+    loop: bool = False
+    concepts: tuple[str, ...] = ()
+    seed: int | None = None
+    """None: one is drawn when the order is taken, and written into the answer."""
+    callback_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.prompt) > PROMPT_LIMIT:
+            raise OrderError(
+                f"prompt must have at most {PROMPT_LIMIT} characters, got {len(self.prompt)}", field="prompt"
+            )
+        if not Fraction(1, 10) <= self.seconds <= 600:
+            raise OrderError(f"duration must be from 0.1 to 600 seconds, got {float(self.seconds):g}", field="duration")
+        width, height = self.aspect_ratio
+        least, most = ASPECT_LIMITS
+        if width < 1 or height < 1 or not least <= Fraction(width, height) <= most:
+            raise OrderError(f"aspect_ratio must be W:H from 9:21 to 21:9, got {width}:{height}", field="aspect_ratio")
+        if not 64 <= self.short_side <= 4096:
+            raise OrderError(
+                f"the short side must be from 64 to 4096 pixels, got {self.short_side}", field="resolution"
+            )
+        if not 1 <= self.frame_rate <= 120:
+            raise OrderError(f"fps must be from 1 to 120, got {float(self.frame_rate):g}", field="fps")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise OrderError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}", field="seed")
+        for frame, field in ((self.before, "keyframes.frame0"), (self.after, "keyframes.frame1")):
+            if frame is not None:
+                frame.check(field)
+        if self.loop and self.cell not in LOOP_CELLS:
+            raise OrderError(
+                f"loop needs an open end: frame1 must be left out, got a {self.cell.after} there",
+                field="loop",
+            )
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(
+            self.before.end if self.before else "nothing",
+            self.after.end if self.after else "nothing",
+        )
+
+    @property
+    def ends(self) -> tuple[tuple[Literal["frame0", "frame1"], KeyFrame], ...]:
+        """The ends that are given, with the names that the wire has for them."""
+        ends: list[tuple[Literal["frame0", "frame1"], KeyFrame]] = []
+        if self.before:
+            ends.append(("frame0", self.before))
+        if self.after:
+            ends.append(("frame1", self.after))
+        return tuple(ends)
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Fraction):
+                value = str(value)
+            elif isinstance(value, KeyFrame):
+                value = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) is not None}
+                if "at" in value:
+                    value["at"] = str(value["at"])
+            elif isinstance(value, tuple):
+                value = list(value)
+            data[field.name] = value
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Order:
+        def frame(value: dict[str, Any] | None) -> KeyFrame | None:
+            if value is None:
+                return None
+            return KeyFrame(**{**value, "at": Fraction(value["at"]) if "at" in value else None})
+
+        return cls(
+            **{
+                **data,
+                "before": frame(data["before"]),
+                "after": frame(data["after"]),
+                "seconds": Fraction(data["seconds"]),
+                "frame_rate": Fraction(data["frame_rate"]),
+                "aspect_ratio": tuple(data["aspect_ratio"]),
+                "concepts": tuple(data["concepts"]),
+            }
+        )
+
+
+def parse_aspect_ratio(text: str) -> tuple[int, int]:
+    """`"16:9"` → `(16, 9)`. Raises OrderError."""
+    width, colon, height = text.partition(":")
+    if not (colon and width.isascii() and height.isascii() and width.isdigit() and height.isdigit() and len(text) < 12):
+        raise OrderError('aspect_ratio must be W:H from 9:21 to 21:9, such as "16:9"', field="aspect_ratio")
+    return int(width), int(height)
+
+
+def parse_resolution(text: str) -> int:
+    """`"720p"` → `720`, the short side in pixels. Raises OrderError."""
+    if text not in RESOLUTIONS:
+        raise OrderError(f"resolution must be one of {', '.join(RESOLUTIONS)}", field="resolution")
+    return RESOLUTIONS[text]

@@ -1,0 +1,220 @@
+"""An order, what its ends turned out to be, and what the engine can do → the plan. Pure, and the same each time.
+
+`outline` needs only the ends' geometry: it is asked at the door, when a parent may still be running.
+`plan` needs the parents' timelines: it is asked when the rendering starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from longtake.errors import ConflictError, OrderError
+from longtake.orders import Order
+from longtake.timeline import Timeline
+from longtake.video import CELLS, Cell, VideoFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do. Planning asks only this."""
+
+    name: str
+    cells: frozenset[Cell] = frozenset(CELLS)
+    concepts: frozenset[str] = frozenset()
+    """Camera moves that it really carries out."""
+    loops: bool = True
+    frame_step: int = 1
+    frame_offset: int = 0
+    """A shot has `frame_offset + k * frame_step` frames."""
+    max_frames: int = 24 * 60 * 60
+    size_multiple: int = 2
+    max_pixels: int = 4096 * 4096
+    frame_rates: tuple[Fraction, Fraction] = (Fraction(1), Fraction(120))
+    """Least and most."""
+    context_seconds: Fraction = Fraction(5)
+    """How much of a clip it wants to see."""
+    sound: bool = False
+    previews: bool = False
+    """What it makes from nothing is drawn by rules from the prompt's words: the answer marks it as a preview."""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What is known of a video before it is there: its format, and how many frames it has or will have."""
+
+    format: VideoFormat
+    num_frames: int
+
+    @property
+    def seconds(self) -> Fraction:
+        return self.format.seconds(self.num_frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The geometry of what will be made."""
+
+    format: VideoFormat
+    num_frames: int
+    """New ones."""
+    before_stop: int
+    """How many of the first frames of the video at frame0 are kept."""
+    after_start: int
+    """From which frame on the video at frame1 is kept."""
+    total_frames: int
+    notes: tuple[str, ...]
+    """What is done otherwise than asked, in sentences for the answer."""
+
+    @property
+    def extent(self) -> Extent:
+        return Extent(self.format, self.total_frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that there is to know before the first frame is rendered."""
+
+    outline: Outline
+    cell: Cell
+    """What the engine is asked for: a loop has an `after` that the order has not."""
+    before: Timeline | None
+    """Kept in front, ending where the new part begins."""
+    after: Timeline | None
+    """The video at frame1, whole: kept from `outline.after_start` on."""
+    num_lead: int
+    """So many frames from `after_start` on lie before its next key frame: they are encoded again."""
+    rest: Timeline | None
+    """The frames after the lead, kept as they are."""
+    context_before: tuple[int, int] | None
+    """Frames `[start, stop)` of `before` that the engine is shown."""
+    context_after: tuple[int, int] | None
+    """Likewise of `after`; of `before`, where a loop leads back to its start."""
+
+
+def outline(order: Order, before: Extent | None, after: Extent | None, capabilities: Capabilities) -> Outline:
+    """The geometry of the result. `before` and `after` are the videos at frame0 and frame1, where there are any.
+
+    Raises OrderError or ConflictError, with the field, for what can't be done as asked.
+    """
+    check_engine(order, capabilities)
+    if before and after and before.format != after.format:
+        raise ConflictError(
+            f"frame0 is {before.format} and frame1 is {after.format}: a bridge joins videos of one format",
+            field="keyframes.frame1.id",
+        )
+    parent = before or after
+    notes: list[str] = []
+    if parent:
+        made = parent.format
+        # A size that was never asked for is not worth a remark: the defaults of the wires would cause one each time.
+        if (order.aspect_ratio, order.short_side) != ((16, 9), 720) and _size(order, capabilities) != (
+            made.width,
+            made.height,
+        ):
+            notes.append(
+                f"An extension takes its parent's format: {made}; aspect_ratio and resolution were passed over."
+            )
+    else:
+        made = VideoFormat(*_size(order, capabilities), order.frame_rate)
+    _check_format(made, capabilities)
+    num_frames = made.num_frames(order.seconds)
+    _check_length(num_frames, made, capabilities)
+    before_stop = _cut(order.before.at, before, "keyframes.frame0.at", least=1) if before and order.before else 0
+    if before and before_stop is None:
+        before_stop = before.num_frames
+    after_start = (_cut(order.after.at, after, "keyframes.frame1.at", least=0) if after and order.after else 0) or 0
+    total = (before_stop or 0) + num_frames + (after.num_frames - after_start if after else 0)
+    return Outline(made, num_frames, before_stop or 0, after_start, total, tuple(notes))
+
+
+def plan(order: Order, before: Timeline | None, after: Timeline | None, capabilities: Capabilities) -> Plan:
+    """The plan for an order whose parents are there. Raises as `outline` does."""
+    made = outline(
+        order,
+        Extent(before.format, before.num_frames) if before else None,
+        Extent(after.format, after.num_frames) if after else None,
+        capabilities,
+    )
+    context = max(1, int(capabilities.context_seconds * made.format.frame_rate))
+    kept = before.head(made.before_stop) if before else None
+    num_lead, rest = after.split_at(made.after_start) if after else (0, None)
+    cell = order.cell
+    context_before = (max(0, made.before_stop - context), made.before_stop) if before else None
+    context_after = (made.after_start, min(after.num_frames, made.after_start + context)) if after else None
+    if order.loop and cell.before != "nothing":
+        # The end leads back to the first frame: of the video, or to the still, as a clip of one frame.
+        cell = Cell(cell.before, "clip")
+        context_after = (0, min(made.before_stop, context)) if before else None
+    return Plan(made, cell, kept, after, num_lead, rest, context_before, context_after)
+
+
+def check_engine(order: Order, capabilities: Capabilities) -> None:
+    """Raises OrderError where the engine can't do what the order asks, whatever its ends turn out to be."""
+    if order.cell not in capabilities.cells:
+        raise OrderError(f"the engine {capabilities.name} can't render {order.cell}", field="keyframes")
+    if order.loop and not capabilities.loops:
+        raise OrderError(f"the engine {capabilities.name} can't make loops", field="loop")
+    for concept in order.concepts:
+        if concept not in capabilities.concepts:
+            allowed = ", ".join(sorted(capabilities.concepts))
+            raise OrderError(f"the concept {concept} can't be carried out; these can: {allowed}", field="concepts")
+
+
+def _size(order: Order, capabilities: Capabilities) -> tuple[int, int]:
+    """Width and height whose short side is the one asked for, in the engine's multiples."""
+    wide, high = order.aspect_ratio
+    step = capabilities.size_multiple
+    ratio = Fraction(max(wide, high), min(wide, high))
+    short = max(step, round(Fraction(order.short_side, step)) * step)
+    long = max(step, round(order.short_side * ratio / step) * step)
+    return (long, short) if wide >= high else (short, long)
+
+
+def _check_format(made: VideoFormat, capabilities: Capabilities) -> None:
+    least, most = capabilities.frame_rates
+    if not least <= made.frame_rate <= most:
+        raise OrderError(
+            f"the engine {capabilities.name} renders {float(least):g} to {float(most):g} frames per second,"
+            f" got {float(made.frame_rate):g}",
+            field="fps",
+        )
+    if made.width * made.height > capabilities.max_pixels:
+        raise OrderError(
+            f"the engine {capabilities.name} renders at most {capabilities.max_pixels} pixels a frame, got {made}",
+            field="resolution",
+        )
+
+
+def _check_length(num_frames: int, made: VideoFormat, capabilities: Capabilities) -> None:
+    over = (num_frames - capabilities.frame_offset) % capabilities.frame_step
+    if num_frames > capabilities.max_frames:
+        raise OrderError(
+            f"the engine {capabilities.name} renders at most {float(made.seconds(capabilities.max_frames)):g} s"
+            f" at {float(made.frame_rate):g} fps",
+            field="duration",
+        )
+    if over:
+        nearest = [
+            float(made.seconds(n)) for n in (num_frames - over, num_frames - over + capabilities.frame_step) if n > 0
+        ]
+        raise OrderError(
+            f"the engine {capabilities.name} can't render {num_frames} frames; the nearest lengths are "
+            + " and ".join(f"{seconds:.3f} s" for seconds in nearest),
+            field="duration",
+        )
+
+
+def _cut(at: Fraction | None, video: Extent, field: str, *, least: int) -> int | None:
+    """The frame at `at` seconds; None without a cut."""
+    if at is None:
+        return None
+    frame = int(at * video.format.frame_rate + Fraction(1, 2))
+    most = video.num_frames - 1 + least
+    if not least <= frame <= most:
+        low, high = (float(video.format.seconds(n)) for n in (least, most))
+        raise OrderError(
+            f"at must be from {low:.3f} to {high:.3f} seconds in this video, got {float(at):g}", field=field
+        )
+    return frame

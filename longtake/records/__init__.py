@@ -1,0 +1,20 @@
+"""Generations, uploads, keys and events: SQLAlchemy Core on SQLite (or, later, Postgres)."""
+
+from longtake.records.changes import Change, Changes
+from longtake.records.database import migrate, open_database
+from longtake.records.generations import Generation, Records, Result, State, Upload
+from longtake.records.keys import Key, Keys
+
+__all__ = [
+    "Change",
+    "Changes",
+    "Generation",
+    "Key",
+    "Keys",
+    "Records",
+    "Result",
+    "State",
+    "Upload",
+    "migrate",
+    "open_database",
+]

@@ -1,0 +1,410 @@
+"""Generations and uploads: what was asked, how far it is, what came of it.
+
+States are moved in one place, `Records._move`, by the table `MOVES`, under the database's lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from longtake.errors import Cancelled, ConflictError, CreditError, UnknownError
+from longtake.orders import Order
+from longtake.planning import Extent
+from longtake.records.database import read_only
+from longtake.records.tables import events, generations, keys, parents, uploads
+from longtake.timeline import Timeline
+from longtake.video import VideoFormat
+
+State = Literal["queued", "dreaming", "completed", "failed"]
+FailureKind = Literal["caller", "world", "fault", "cancelled"]
+MOVES: dict[State, frozenset[State]] = {
+    "queued": frozenset({"dreaming", "failed"}),
+    "dreaming": frozenset({"completed", "failed"}),
+    "completed": frozenset(),
+    "failed": frozenset({"queued"}),  # a retry
+}
+ENDED: tuple[State, ...] = ("completed", "failed")
+Enqueue = Callable[[sa.Connection, str, int], None]
+"""Hands a generation (its id and attempt) to the workflows, inside the caller's transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a completed generation holds."""
+
+    timeline: Timeline
+    new_start: int
+    """The frame of the timeline at which the new part begins."""
+    new_frames: int
+    video_key: str
+    segment_key: str
+    image_key: str
+    num_bytes: int
+    seams: tuple[dict[str, float], ...]
+    notes: tuple[str, ...]
+    timings: dict[str, float] = field(hash=False)
+    """Seconds that each step took."""
+    preview: bool = False
+    """True where no source picture and no model stand behind the new part."""
+
+    def to_json(self) -> dict[str, Any]:
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**data, "timeline": self.timeline.to_json(), "seams": list(self.seams), "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Result:
+        return cls(
+            **{
+                **data,
+                "timeline": Timeline.from_json(data["timeline"]),
+                "seams": tuple(data["seams"]),
+                "notes": tuple(data["notes"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """The record of an order being carried out, and its result. Times are Unix seconds."""
+
+    id: str
+    account: str
+    key_id: str
+    wire: str
+    """The protocol it came by."""
+    request: dict[str, Any] = field(hash=False)
+    """The create body with its defaults filled in, as that protocol shows it."""
+    order: Order
+    engine: str
+    credits: float
+    state: State = "queued"
+    stage: str = "queued"
+    progress: float = 0.0
+    attempt: int = 1
+    failure_reason: str | None = None
+    failure_kind: FailureKind | None = None
+    created_at: float
+    updated_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    extent: Extent | None = None
+    """How long it is or will be; None until the video that it extends is fetched."""
+    result: Result | None = None
+    parents: tuple[tuple[str, str], ...] = ()
+    """`(end, id)` of the generations that it extends; end is frame0 or frame1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that a client brought."""
+
+    id: str
+    account: str
+    kind: Literal["image", "video"]
+    key: str
+    width: int
+    height: int
+    seconds: float | None
+    fps: float | None
+    num_bytes: int
+    sha256: str
+    created_at: float
+
+
+class Records:
+    """The one writer and reader of generations."""
+
+    def __init__(self, engine: sa.Engine, enqueue: Enqueue) -> None:
+        self._engine = engine
+        self._reader = read_only(engine)
+        self._enqueue = enqueue
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def submit(self, generation: Generation) -> None:
+        """Takes the order: the record and its workflow come to be in one commit.
+
+        A generation whose parents still run is handed to the workflows when the last of them ends.
+        Raises UnknownError or ConflictError for a parent that can't be extended, CreditError.
+        """
+        with self._engine.begin() as connection:
+            states = [
+                self._parent_state(connection, parent_id, generation.account, end)
+                for end, parent_id in generation.parents
+            ]
+            self._check_credits(connection, generation)
+            values = {name: getattr(generation, name) for name in _PLAIN}
+            connection.execute(
+                sa.insert(generations).values(
+                    **values,
+                    order=generation.order.to_json(),
+                    extent=_extent_json(generation.extent),
+                )
+            )
+            for end, parent_id in generation.parents:
+                connection.execute(sa.insert(parents).values(child_id=generation.id, end=end, parent_id=parent_id))
+            self._tell(connection, generation.id, generation.account, "generation.updated", "queued", "queued", 0.0)
+            if all(state == "completed" for state in states):
+                self._enqueue(connection, generation.id, generation.attempt)
+
+    def start(self, id: str) -> Generation | None:
+        """The generation, now dreaming; None where it has ended. A second start of the same attempt is a resume."""
+        with self._engine.begin() as connection:
+            self._move(connection, id, "dreaming", stage="started", started_at=time.time())
+            generation = self._one(connection, id)
+        return generation if generation.state == "dreaming" else None
+
+    def report(self, id: str, stage: str, progress: float) -> None:
+        """How far the rendering is: `progress` from 0 to 1. Raises Cancelled where it was taken back."""
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                sa.update(generations)
+                .where(generations.c.id == id, generations.c.state == "dreaming")
+                .values(stage=stage, progress=progress, updated_at=time.time())
+                .returning(generations.c.account)
+            ).one_or_none()
+            if row is None:
+                raise Cancelled("cancelled")
+            self._tell(connection, id, row.account, "generation.progress", "dreaming", stage, progress)
+
+    def complete(self, id: str, result: Result) -> bool:
+        """One commit: completed, and its children free to run. False where it has ended otherwise."""
+        extent = Extent(result.timeline.format, result.timeline.num_frames)
+        with self._engine.begin() as connection:
+            return self._end(
+                connection,
+                id,
+                "completed",
+                stage="completed",
+                progress=1.0,
+                result=result.to_json(),
+                extent=_extent_json(extent),
+            )
+
+    def fail(self, id: str, reason: str, kind: FailureKind) -> bool:
+        """One commit: failed, for a reason that the client may read. False where it has ended otherwise."""
+        with self._engine.begin() as connection:
+            return self._end(connection, id, "failed", stage="failed", failure_reason=reason, failure_kind=kind)
+
+    def retry(self, id: str, account: str) -> Generation:
+        """A failed one is queued again. Raises UnknownError, ConflictError."""
+        with self._engine.begin() as connection:
+            generation = self._one(connection, id, account)
+            if generation.state != "failed":
+                raise ConflictError(f"only a failed generation can be tried again; {id} is {generation.state}")
+            states = [self._parent_state(connection, parent, account, end) for end, parent in generation.parents]
+            self._check_credits(connection, generation)
+            attempt = generation.attempt + 1
+            cleared = dict.fromkeys(("failure_reason", "failure_kind", "started_at", "ended_at"))
+            self._move(connection, id, "queued", stage="queued", progress=0.0, attempt=attempt, **cleared)
+            if all(state == "completed" for state in states):
+                self._enqueue(connection, id, attempt)
+            return self._one(connection, id)
+
+    def delete(self, id: str, account: str) -> Generation:
+        """It is gone for its account, and cancelled where it still runs. Returns what it was. Raises UnknownError."""
+        with self._engine.begin() as connection:
+            generation = self._one(connection, id, account)
+            self._end(connection, id, "failed", stage="failed", failure_reason="cancelled", failure_kind="cancelled")
+            connection.execute(sa.update(generations).where(generations.c.id == id).values(deleted_at=time.time()))
+        return generation
+
+    def get(self, id: str, account: str | None = None) -> Generation:
+        """Raises UnknownError for no such id, or another account's. Without `account`: for the program itself."""
+        with self._reader.begin() as connection:
+            return self._one(connection, id, account)
+
+    def get_many(self, ids: Sequence[str], account: str) -> list[Generation]:
+        """In the order of `ids`. Raises UnknownError that names the first id that is not there."""
+        found = {g.id: g for g in self._read(generations.c.id.in_(ids), generations.c.account == account)}
+        missing = next((id for id in ids if id not in found), None)
+        if missing is not None:
+            raise UnknownError(f"there is no generation {missing[:80]}")
+        return [found[id] for id in ids]
+
+    def page(self, account: str, *, limit: int = 100, offset: int = 0) -> list[Generation]:
+        """Newest first."""
+        return self._read(generations.c.account == account, limit=limit, offset=offset)
+
+    def count(self, account: str) -> int:
+        query = sa.select(sa.func.count()).where(generations.c.account == account, generations.c.deleted_at.is_(None))
+        with self._reader.begin() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def count_by_state(self) -> dict[str, int]:
+        query = sa.select(generations.c.state, sa.func.count()).group_by(generations.c.state)
+        with self._reader.begin() as connection:
+            return {row.state: row[1] for row in connection.execute(query)}
+
+    def children(self, id: str) -> list[str]:
+        """The ids of the generations that extend this one, oldest first."""
+        query = (
+            sa.select(parents.c.child_id)
+            .join(generations, generations.c.id == parents.c.child_id)
+            .where(parents.c.parent_id == id, generations.c.deleted_at.is_(None))
+            .order_by(generations.c.created_at)
+            .distinct()
+        )
+        with self._reader.begin() as connection:
+            return [child for (child,) in connection.execute(query)]
+
+    def unfinished(self) -> list[tuple[str, int]]:
+        """`(id, attempt)` of all that have not ended and wait for no parent: each should have a live workflow."""
+        running = generations.alias("running")
+        waits = sa.exists().where(
+            parents.c.child_id == generations.c.id, running.c.id == parents.c.parent_id, running.c.state.not_in(ENDED)
+        )
+        query = sa.select(generations.c.id, generations.c.attempt).where(generations.c.state.not_in(ENDED), ~waits)
+        with self._reader.begin() as connection:
+            return [(id, attempt) for id, attempt in connection.execute(query)]
+
+    def add_upload(self, upload: Upload) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(uploads).values(**asdict(upload)))
+
+    def get_upload(self, id: str, account: str) -> Upload:
+        """Raises UnknownError."""
+        query = sa.select(uploads).where(uploads.c.id == id, uploads.c.account == account)
+        with self._reader.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise UnknownError(f"there is no upload {id[:80]}")
+        return Upload(**row._mapping)
+
+    # ---- inside one transaction
+
+    def _move(self, connection: sa.Connection, id: str, to: State, **values: Any) -> bool:
+        """The one place where a state changes. False where the table does not allow the move."""
+        sources = [state for state, targets in MOVES.items() if to in targets]
+        row = connection.execute(
+            sa.update(generations)
+            .where(generations.c.id == id, generations.c.state.in_(sources))
+            .values(state=to, updated_at=time.time(), **values)
+            .returning(generations.c.account, generations.c.stage, generations.c.progress)
+        ).one_or_none()
+        if row is None:
+            return False
+        kind = f"generation.{to}" if to in ENDED else "generation.updated"
+        self._tell(connection, id, row.account, kind, to, row.stage, row.progress)
+        return True
+
+    def _end(self, connection: sa.Connection, id: str, to: State, **values: Any) -> bool:
+        if not self._move(connection, id, to, ended_at=time.time(), **values):
+            return False
+        connection.execute(
+            sa.delete(events).where(events.c.generation_id == id, events.c.type == "generation.progress")
+        )
+        children = sa.select(parents.c.child_id).where(parents.c.parent_id == id).distinct()
+        for (child,) in connection.execute(children).all():
+            query = sa.select(generations.c.state, generations.c.attempt).where(generations.c.id == child)
+            state, attempt = connection.execute(query).one()
+            if state == "queued" and not self._waits(connection, child):
+                self._enqueue(connection, child, attempt)
+        return True
+
+    def _waits(self, connection: sa.Connection, child: str) -> bool:
+        query = (
+            sa.select(sa.func.count())
+            .select_from(parents.join(generations, generations.c.id == parents.c.parent_id))
+            .where(parents.c.child_id == child, generations.c.state.not_in(ENDED))
+        )
+        return bool(connection.execute(query).scalar_one())
+
+    def _tell(
+        self,
+        connection: sa.Connection,
+        id: str,
+        account: str,
+        kind: str,
+        state: str,
+        stage: str,
+        progress: float,
+    ) -> None:
+        data = {"id": id, "state": state, "stage": stage, "progress": round(progress, 4)}
+        connection.execute(
+            sa.insert(events).values(generation_id=id, account=account, type=kind, data=data, created_at=time.time())
+        )
+
+    def _check_credits(self, connection: sa.Connection, generation: Generation) -> None:
+        limit = connection.execute(sa.select(keys.c.credits).where(keys.c.id == generation.key_id)).scalar_one_or_none()
+        if limit is None:
+            return
+        used = connection.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(generations.c.credits), 0.0)).where(
+                generations.c.key_id == generation.key_id, generations.c.state != "failed"
+            )
+        ).scalar_one()
+        if used + generation.credits > limit:
+            raise CreditError(
+                f"this costs {generation.credits:g} credits, and the key has {max(0.0, limit - used):g} left"
+            )
+
+    def _parent_state(self, connection: sa.Connection, id: str, account: str, end: str) -> State:
+        field = f"keyframes.{end}.id"
+        row = connection.execute(
+            sa.select(generations.c.state, generations.c.deleted_at, generations.c.failure_reason)
+            .where(generations.c.id == id, generations.c.account == account)
+            .with_for_update()
+        ).one_or_none()
+        if row is None:
+            raise UnknownError(f"there is no generation {id[:80]}", field=field)
+        if row.deleted_at is not None:
+            raise ConflictError(f"generation {id} was deleted", field=field)
+        if row.state == "failed":
+            raise ConflictError(f"generation {id} failed ({row.failure_reason}): it can't be extended", field=field)
+        state: State = row.state
+        return state
+
+    def _one(self, connection: sa.Connection, id: str, account: str | None = None) -> Generation:
+        query = sa.select(generations).where(generations.c.id == id)
+        if account is not None:
+            query = query.where(generations.c.account == account, generations.c.deleted_at.is_(None))
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            raise UnknownError(f"there is no generation {id[:80]}")
+        return self._build(connection, [row])[0]
+
+    def _read(self, *where: sa.ColumnElement[bool], limit: int | None = None, offset: int = 0) -> list[Generation]:
+        query = (
+            sa.select(generations)
+            .where(*where, generations.c.deleted_at.is_(None))
+            .order_by(generations.c.created_at.desc(), generations.c.id)
+            .limit(limit)
+            .offset(offset)
+        )
+        with self._reader.begin() as connection:
+            return self._build(connection, connection.execute(query).all())
+
+    def _build(self, connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> list[Generation]:
+        rows = list(rows)
+        of: dict[str, list[tuple[str, str]]] = {row.id: [] for row in rows}
+        query = sa.select(parents).where(parents.c.child_id.in_(of)).order_by(parents.c.end)
+        for child, end, parent in connection.execute(query):
+            of[child].append((end, parent))
+        return [
+            Generation(
+                **{name: row._mapping[name] for name in _PLAIN},
+                order=Order.from_json(row._mapping["order"]),
+                extent=_extent(row.extent),
+                result=Result.from_json(row.result) if row.result else None,
+                parents=tuple(of[row.id]),
+            )
+            for row in rows
+        ]
+
+
+_PLAIN = tuple(name for name in Generation.__dataclass_fields__ if name not in {"order", "extent", "result", "parents"})
+
+
+def _extent_json(extent: Extent | None) -> dict[str, Any] | None:
+    return {**extent.format.to_json(), "num_frames": extent.num_frames} if extent else None
+
+
+def _extent(data: dict[str, Any] | None) -> Extent | None:
+    return Extent(VideoFormat.from_json(data), data["num_frames"]) if data else None

@@ -1,0 +1,85 @@
+"""The tables. A change here goes with a migration (`migrations/versions`); a test compares the two."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("hash", sa.String, nullable=False, unique=True),
+    sa.Column("credits", sa.Float),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("revoked_at", sa.Float),
+)
+
+generations = sa.Table(
+    "generations",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("wire", sa.String, nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("order", sa.JSON, nullable=False),
+    sa.Column("engine", sa.String, nullable=False),
+    sa.Column("credits", sa.Float, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("stage", sa.String, nullable=False),
+    sa.Column("progress", sa.Float, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("failure_reason", sa.String),
+    sa.Column("failure_kind", sa.String),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("deleted_at", sa.Float),
+    sa.Column("extent", sa.JSON),
+    sa.Column("result", sa.JSON),
+    sa.Index("generations_by_account", "account", "created_at"),
+    sa.Index("generations_by_state", "state"),
+)
+
+parents = sa.Table(
+    "parents",
+    metadata,
+    sa.Column("child_id", sa.String, sa.ForeignKey("generations.id"), primary_key=True),
+    sa.Column("end", sa.String, primary_key=True),
+    sa.Column("parent_id", sa.String, sa.ForeignKey("generations.id"), nullable=False),
+    sa.Index("parents_by_parent", "parent_id"),
+)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("key", sa.String, nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float),
+    sa.Column("fps", sa.Float),
+    sa.Column("num_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("generation_id", sa.String, nullable=False),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Index("events_by_generation", "generation_id", "id"),
+    sqlite_autoincrement=True,
+)

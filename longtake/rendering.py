@@ -1,0 +1,222 @@
+"""From an order and its ends to a finished video: the same few steps in a worker and on the command line.
+
+It knows engines, media and the store, but no database: how a step is made durable is its caller's affair.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+from longtake.engines.base import Engine, Frames, Shot
+from longtake.media.decode import read, read_all
+from longtake.media.encode import encode
+from longtake.media.seams import Seam, measure
+from longtake.media.sheet import poster
+from longtake.media.splice import splice
+from longtake.media.stills import fit, fit_remark
+from longtake.orders import Order
+from longtake.planning import Plan
+from longtake.store import Store
+from longtake.timeline import Segment, Timeline
+from longtake.video import Still, VideoFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A video that is there already: what a parent or a user's file has become."""
+
+    timeline: Timeline
+    seams: tuple[Seam, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "timeline": self.timeline.to_json(),
+            "seams": [seam.to_json() for seam in self.seams],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Footage:
+        seams = tuple(Seam.from_json(seam) for seam in data["seams"])
+        return cls(Timeline.from_json(data["timeline"]), seams, tuple(data["notes"]))
+
+
+Source = Still | Footage | None
+Progress = Callable[[int], None]
+"""Told how many new frames are rendered; raises Cancelled where the order was taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The new part, in the store."""
+
+    segment: Segment
+    lead: Segment | None
+    """Frames of the video at frame1 between a cut and its next key frame, encoded again."""
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        lead = self.lead.to_json() if self.lead else None
+        return {"segment": self.segment.to_json(), "lead": lead, "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Rendered:
+        lead = Segment.from_json(data["lead"]) if data["lead"] else None
+        return cls(Segment.from_json(data["segment"]), lead, tuple(data["notes"]))
+
+
+def render(
+    id: str, order: Order, plan: Plan, before: Source, after: Source, engine: Engine, store: Store, progress: Progress
+) -> Rendered:
+    """Shows the engine its context, and pulls its frames straight into the encoder and the store."""
+    notes: list[str] = []
+    shot = Shot(
+        cell=plan.cell,
+        format=plan.outline.format,
+        num_frames=plan.outline.num_frames,
+        before=_end(before, plan.before, plan.context_before, plan.outline.format, store, notes),
+        after=_after(order, plan, before, after, store, notes),
+        prompt=order.prompt,
+        negative_prompt=order.negative_prompt,
+        concepts=order.concepts,
+        seed=order.seed or 0,
+        loop=order.loop,
+    )
+    segment = _encode(f"segments/{id}.mp4", id, engine.render(shot, _Report(progress, notes)), shot.format, store)
+    lead = None
+    if plan.num_lead and plan.after:
+        start = plan.outline.after_start
+        again = read(plan.after, start, start + plan.num_lead, store.open)
+        owner = _owner(plan.after, start)
+        lead = _encode(f"segments/{id}-lead.mp4", owner, again, shot.format, store)
+        notes.append(f"{plan.num_lead} frames between the cut and the next key frame were encoded again.")
+    return Rendered(segment, lead, tuple(notes))
+
+
+def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
+    """The finished video's timeline, and the frame at which the new part begins."""
+    before = plan.before.segments if plan.before else ()
+    after = ((rendered.lead,) if rendered.lead else ()) + (plan.rest.segments if plan.rest else ())
+    timeline = Timeline(plan.outline.format, (*before, rendered.segment, *after))
+    return timeline, plan.before.num_frames if plan.before else 0
+
+
+def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int]:
+    """Writes the finished MP4 by copying packets: its key and its size in bytes."""
+    key = f"videos/{id}.mp4"
+    with work_file(store, key) as path:
+        splice(timeline, store.open, path)
+        return key, store.put_file(key, path)
+
+
+def measure_seams(
+    plan: Plan, order: Order, timeline: Timeline, before: Source, after: Source, store: Store
+) -> tuple[Seam, ...]:
+    """The figures of the joins that are new, and of those that the parents had, at their new places."""
+    new_start = plan.before.num_frames if plan.before else 0
+    new_stop = new_start + plan.outline.num_frames
+    shift = new_stop - plan.outline.after_start
+    seams: list[Seam] = []
+    if isinstance(before, Footage):
+        seams += [seam for seam in before.seams if 0 < seam.frame < new_start]
+        seams.append(_seam(timeline, new_start, new_start, store))
+    if isinstance(after, Footage):
+        seams.append(_seam(timeline, new_stop, new_stop, store))
+        seams += [seam.at(seam.frame + shift) for seam in after.seams if seam.frame > plan.outline.after_start]
+    if order.loop:
+        seams.append(_seam(timeline, timeline.num_frames, 0, store).at(0))
+    return tuple(seams)
+
+
+def make_poster(id: str, timeline: Timeline, store: Store) -> str:
+    """A JPEG of the video's first frame: its key."""
+    key = f"images/{id}.jpg"
+    store.put(key, poster(read_all(timeline, 0, 1, store.open)))
+    return key
+
+
+def _seam(timeline: Timeline, left: int, right: int, store: Store) -> Seam:
+    """The join of the second that ends ahead of frame `left` with the one that begins at frame `right`."""
+    second = timeline.format.num_frames(Fraction(1))
+    before = read_all(timeline, max(0, left - second), left, store.open)
+    after = read_all(timeline, right, min(timeline.num_frames, right + second), store.open)
+    return measure(before, after, left)
+
+
+def _end(
+    source: Source,
+    timeline: Timeline | None,
+    context: tuple[int, int] | None,
+    format: VideoFormat,
+    store: Store,
+    notes: list[str],
+) -> Frames | None:
+    if isinstance(source, Still):
+        remark = fit_remark(source.width, source.height, format)
+        if remark and remark not in notes:
+            notes.append(remark)
+        return _fitted(source, format, store)
+    if timeline is None or context is None:
+        return None
+    return read_all(timeline, *context, store.open)
+
+
+def _after(order: Order, plan: Plan, before: Source, after: Source, store: Store, notes: list[str]) -> Frames | None:
+    if not order.loop or before is None:
+        return _end(after, plan.after, plan.context_after, plan.outline.format, store, notes)
+    if isinstance(before, Still):
+        return _fitted(before, plan.outline.format, store)
+    return _end(before, plan.before, plan.context_after, plan.outline.format, store, notes)
+
+
+def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
+    source = store.open(still.key)
+    if isinstance(source, str):
+        return fit(Path(source), format)
+    with source:
+        return fit(source, format)
+
+
+def _owner(timeline: Timeline, frame: int) -> str:
+    """Whose frame it is."""
+    return timeline.head(frame + 1).segments[-1].generation_id
+
+
+def _encode(key: str, owner: str, frames: Iterator[Frames], format: VideoFormat, store: Store) -> Segment:
+    with work_file(store, key) as path:
+        encoded = encode(frames, format, path)
+        store.put_file(key, path)
+    return Segment(owner, key, 0, encoded.num_frames, encoded.key_frames)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """The engine's one arrow back."""
+
+    tell: Progress
+    notes: list[str]
+
+    def progress(self, num_frames: int) -> None:
+        self.tell(num_frames)
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+@contextmanager
+def work_file(store: Store, key: str) -> Iterator[Path]:
+    """Where an object is made before it is one; nothing is left there."""
+    path = (store.work_folder or Path(gettempdir())) / f"{time.monotonic_ns()}-{Path(key).name}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,177 @@
+"""The front room: takes orders, and answers for them. It renders nothing and waits for nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from longtake.errors import CallerError, ConflictError, MediaError, OrderError
+from longtake.fetch import FetchRules, check_url
+from longtake.media.probe import probe
+from longtake.media.stills import normalise
+from longtake.orders import KeyFrame, Order
+from longtake.planning import Capabilities, Extent, check_engine, outline
+from longtake.records import Generation, Key, Records, Upload
+from longtake.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CREDITS_PER_SECOND = 1.0
+"""One credit renders one second of new video."""
+
+
+class Service:
+    """Every wire speaks to this, and to nothing below it."""
+
+    def __init__(
+        self,
+        records: Records,
+        store: Store,
+        *,
+        engines: Mapping[str, Capabilities],
+        models: Mapping[str, str],
+        rules: FetchRules,
+        max_still_pixels: int,
+    ) -> None:
+        self._records = records
+        self._store = store
+        self._engines = engines
+        self.models = models
+        """Model names that clients may ask for → our engine's name."""
+        self._rules = rules
+        self._max_still_pixels = max_still_pixels
+
+    def capabilities(self, model: str) -> Capabilities:
+        """Raises OrderError that names the models there are."""
+        if model not in self.models:
+            raise OrderError(f"model must be one of {', '.join(self.models)}, got {model[:80]}", field="model")
+        return self._engines[self.models[model]]
+
+    def submit(self, key: Key, order: Order, *, wire: str, request: Mapping[str, Any]) -> Generation:
+        """Takes an order: all that can be known now is checked now. Raises CallerError, with nothing changed."""
+        capabilities = self.capabilities(order.model)
+        check_engine(order, capabilities)
+        extents: dict[str, Extent | None] = {}
+        for end, frame in order.ends:
+            extents[end] = self._check_end(end, frame, key.account)
+        extent = None
+        if all(extents[end] or frame.type == "image" for end, frame in order.ends):
+            extent = outline(order, extents.get("frame0"), extents.get("frame1"), capabilities).extent
+        if order.callback_url:
+            _at_field("callback_url", check_url, order.callback_url, self._rules)
+        now = time.time()
+        generation = Generation(
+            id=str(uuid.uuid4()),
+            account=key.account,
+            key_id=key.id,
+            wire=wire,
+            request=dict(request),
+            order=order if order.seed is not None else replace(order, seed=secrets.randbits(32)),
+            engine=capabilities.name,
+            credits=float(order.seconds) * CREDITS_PER_SECOND,
+            created_at=now,
+            updated_at=now,
+            extent=extent,
+            parents=tuple((end, frame.id) for end, frame in order.ends if frame.id),
+        )
+        self._records.submit(generation)
+        return generation
+
+    def get(self, id: str, account: str) -> Generation:
+        """Raises UnknownError."""
+        return self._records.get(id, account)
+
+    def get_many(self, ids: Sequence[str], account: str) -> list[Generation]:
+        """In the order asked for. Raises UnknownError."""
+        return self._records.get_many(ids, account)
+
+    def page(self, account: str, *, limit: int, offset: int = 0) -> tuple[list[Generation], int]:
+        """Newest first, and how many there are in all."""
+        return self._records.page(account, limit=limit, offset=offset), self._records.count(account)
+
+    def children(self, id: str) -> list[str]:
+        return self._records.children(id)
+
+    def cancel(self, id: str, account: str) -> Generation:
+        """Takes an order back while it runs. Raises UnknownError, ConflictError where it has ended."""
+        self._records.get(id, account)
+        if not self._records.fail(id, "cancelled", "cancelled"):
+            raise ConflictError(f"generation {id} has ended: it can't be cancelled")
+        return self._records.get(id, account)
+
+    def retry(self, id: str, account: str) -> Generation:
+        """Tries a failed one again. Raises UnknownError, ConflictError."""
+        return self._records.retry(id, account)
+
+    def delete(self, id: str, account: str) -> None:
+        """Removes it, and cancels it where it still runs. Segments that others use stay. Raises UnknownError."""
+        generation = self._records.delete(id, account)
+        if generation.result is None:
+            return
+        self._store.delete(generation.result.video_key)
+        self._store.delete(generation.result.image_key)
+        if not self._records.children(id):
+            self._store.delete(generation.result.segment_key)
+
+    def upload(self, account: str, path: Path) -> Upload:
+        """Keeps the file at `path`, an image or a video, and removes it there. Raises MediaError."""
+        id, digest = str(uuid.uuid4()), hashlib.sha256()
+        with path.open("rb") as file:
+            for chunk in iter(lambda: file.read(1 << 20), b""):
+                digest.update(chunk)
+        try:
+            upload = self._upload_image(id, account, path, digest.hexdigest())
+        except MediaError as not_an_image:
+            upload = self._upload_video(id, account, path, digest.hexdigest(), not_an_image)
+        self._records.add_upload(upload)
+        return upload
+
+    def _upload_image(self, id: str, account: str, path: Path, sha256: str) -> Upload:
+        num_bytes, upright = path.stat().st_size, path.with_suffix(".upright")
+        try:
+            width, height = normalise(path, upright, max_pixels=self._max_still_pixels)
+            self._store.put_file(f"uploads/{id}.png", upright)
+        finally:
+            upright.unlink(missing_ok=True)
+        path.unlink()
+        now = time.time()
+        return Upload(id, account, "image", f"uploads/{id}.png", width, height, None, None, num_bytes, sha256, now)
+
+    def _upload_video(self, id: str, account: str, path: Path, sha256: str, not_an_image: MediaError) -> Upload:
+        try:
+            found = probe(path)
+        except MediaError as not_a_video:
+            raise MediaError(f"neither an image nor a video: {not_an_image}; {not_a_video}") from None
+        num_bytes, key = path.stat().st_size, f"uploads/{id}.video"
+        self._store.put_file(key, path)
+        made, now = found.format, time.time()
+        seconds, fps = float(made.seconds(found.num_frames)), float(made.frame_rate)
+        return Upload(id, account, "video", key, made.width, made.height, seconds, fps, num_bytes, sha256, now)
+
+    def _check_end(self, end: str, frame: KeyFrame, account: str) -> Extent | None:
+        """How long the video at this end is or will be, where that is known already."""
+        field = f"keyframes.{end}"
+        if frame.url:
+            _at_field(f"{field}.url", check_url, frame.url, self._rules)
+        if frame.upload:
+            upload = _at_field(f"{field}.upload", self._records.get_upload, frame.upload, account)
+            if upload.kind != frame.type:
+                raise OrderError(f"upload {upload.id} is a {upload.kind}, not a {frame.type}", field=f"{field}.type")
+        if frame.id:
+            return _at_field(f"{field}.id", self._records.get, frame.id, account).extent
+        return None
+
+
+def _at_field(field: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls `check`; its CallerError is raised on, naming the field."""
+    try:
+        return check(*args, **kwargs)
+    except CallerError as error:
+        error.field = error.field or field
+        raise

@@ -1,0 +1,85 @@
+"""Every setting, once: name, default, what it does. Feeds the environment, `longtake settings` and the manual."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from longtake.errors import CallerError
+
+PREFIX = "LONGTAKE_"
+
+
+class Settings(BaseSettings):
+    """Read from `LONGTAKE_…` variables; the command line goes before them."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    data: Path = Field(Path("longtake-data"), description="The folder that holds the database and the objects.")
+    host: str = Field("127.0.0.1", description="The address that the server listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="The port that the server listens on; 0 takes a free one.")
+    api_key: str | None = Field(
+        None, min_length=16, description="An API key that is to work, beside those in the database."
+    )
+    public_url: str | None = Field(
+        None,
+        description="The address that links in answers begin with; by default the one that a request came to.",
+    )
+    secret: str | None = Field(
+        None,
+        min_length=32,
+        description="Signs links; several servers need the same. By default one is made and kept in the data folder.",
+    )
+    link_seconds: int = Field(86400, ge=60, description="How long a link to a video works.")
+    models: str = Field(
+        "ray-1-6=motion,ray-2=motion,ray-flash-2=motion,motion=motion",
+        description="Model names that clients may ask for, each with the engine that serves it.",
+    )
+    fetch_allow: str = Field(
+        "", description="Networks that users' addresses may lie in though they are not public: 127.0.0.1/32,10.0.0.0/8."
+    )
+    fetch_max_bytes: int = Field(
+        256 * 2**20, ge=1, description="The largest file that is fetched from a user's address."
+    )
+    fetch_timeout_seconds: float = Field(60.0, gt=0, description="How long fetching one file may take in all.")
+    max_still_pixels: int = Field(64_000_000, ge=1, description="The most pixels that an image may have.")
+    max_upload_bytes: int = Field(2 * 2**30, ge=1, description="The largest upload.")
+    max_body_bytes: int = Field(2**20, ge=1024, description="The largest request body other than an upload.")
+    concurrency: int = Field(1, ge=1, le=64, description="Generations that one worker renders at a time.")
+    log_format: str = Field(
+        "auto", pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal."
+    )
+
+
+def load(environment: Mapping[str, str] = os.environ, **given: object) -> Settings:
+    """The settings; `given` (those that are not None) go before the environment. Raises CallerError."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            raise CallerError(f"{name} is not a setting; these are: {', '.join(sorted(known))}", field=name)
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValueError as error:
+        raise CallerError(_sentence(error)) from None
+
+
+def parse_models(text: str) -> dict[str, str]:
+    """`"ray-2=motion,…"` → model name → engine name. Raises CallerError."""
+    models: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        model, equals, engine = entry.partition("=")
+        if not (equals and model and engine):
+            raise CallerError(f"{PREFIX}MODELS is a list of MODEL=ENGINE, got {entry!r}", field=f"{PREFIX}MODELS")
+        models[model] = engine
+    return models
+
+
+def _sentence(error: ValueError) -> str:
+    errors: list[Any] = getattr(error, "errors", list)()
+    parts = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in errors if e["loc"]]
+    return "; ".join(parts) or str(error)

@@ -1,0 +1,62 @@
+"""What a user brings, as a shot's end: an image becomes a still, a video footage of house format, once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from longtake.errors import CallerError, FetchError, MediaError
+from longtake.fetch import Fetcher
+from longtake.media.house import bring_home
+from longtake.media.probe import probe
+from longtake.media.stills import normalise
+from longtake.rendering import Footage, work_file
+from longtake.store import Store
+from longtake.timeline import Segment, Timeline
+from longtake.video import Still
+
+TRIES = 3
+FIRST_PAUSE_SECONDS = 0.5
+
+
+def fetch_patiently(fetcher: Fetcher, url: str, path: Path) -> None:
+    """Fetches to `path`; what may go better a moment later is tried again. Raises FetchError."""
+    for attempt in range(TRIES):
+        try:
+            fetcher.fetch(url, path)
+        except FetchError as error:
+            if not error.retryable or attempt == TRIES - 1:
+                raise
+            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+        else:
+            return
+
+
+def keep_still(path: Path, key: str, store: Store, *, max_pixels: int) -> Still:
+    """An image file → a still in the store: upright, sRGB, without its metadata. Raises MediaError."""
+    with work_file(store, key) as upright:
+        width, height = normalise(path, upright, max_pixels=max_pixels)
+        store.put_file(key, upright)
+    return Still(key, width, height)
+
+
+def keep_footage(path: Path, key: str, owner: str, store: Store) -> Footage:
+    """A video file → footage in the store. Packet for packet where it is house format already, else brought to it.
+
+    Raises MediaError. The file at `path` is left where it is.
+    """
+    found = probe(path)
+    with work_file(store, key) as home:
+        if found.is_house:
+            home.write_bytes(path.read_bytes())
+            made, num_frames, entries, notes = found.format, found.num_frames, found.key_frames, ()
+        else:
+            encoded, made, notes = bring_home(path, home)
+            num_frames, entries = encoded.num_frames, encoded.key_frames
+        store.put_file(key, home)
+    return Footage(Timeline(made, (Segment(owner, key, 0, num_frames, entries),)), notes=notes)
+
+
+def at_end(end: str, error: CallerError) -> MediaError:
+    """The same complaint about a file, saying which end of the shot it was for."""
+    return MediaError(f"keyframes.{end}: {error}", field=f"keyframes.{end}")

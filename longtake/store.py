@@ -1,0 +1,145 @@
+"""Where bytes are: objects under keys, through obstore. A folder by default; memory for tests and short runs.
+
+An object appears whole or not at all, and is never changed once it is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+import obstore
+from obstore.store import LocalStore, MemoryStore
+
+from longtake.errors import StoreError, UnknownError
+
+CHUNK_BYTES = 1 << 20
+_KEY = re.compile(r"[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+_WORK = "work"
+
+
+class Store:
+    """Objects by key. Keys are ours alone, such as `segments/<generation id>.mp4`: no user text is ever in one."""
+
+    def __init__(self, store: LocalStore | MemoryStore, *, folder: Path | None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Store:
+        """Objects as files below `folder`, which is made where it is missing."""
+        folder = folder.resolve()
+        (folder / _WORK).mkdir(parents=True, exist_ok=True)
+        return cls(LocalStore(folder), folder=folder)
+
+    @classmethod
+    def in_memory(cls) -> Store:
+        return cls(MemoryStore(), folder=None)
+
+    @property
+    def work_folder(self) -> Path | None:
+        """A folder from which `put_file` moves instead of copying; None where the store has none."""
+        return self._folder / _WORK if self._folder else None
+
+    def put_file(self, key: str, path: Path) -> int:
+        """Puts the file at `path` under `key` and removes it there. Returns its size in bytes."""
+        num_bytes = path.stat().st_size
+        with _told(f"could not store {_checked(key)}"):
+            if self._folder and path.resolve().is_relative_to(self._folder):
+                _flush_to_disk(path)
+                obstore.rename(self._store, path.resolve().relative_to(self._folder).as_posix(), key)
+            else:
+                obstore.put(self._store, key, path)
+                path.unlink()
+        return num_bytes
+
+    def put(self, key: str, data: bytes) -> None:
+        with _told(f"could not store {_checked(key)}"):
+            obstore.put(self._store, key, data)
+
+    def open(self, key: str) -> str | BinaryIO:
+        """What a reader of media can read from: the path of a local file, else a seekable stream.
+
+        Raises UnknownError where there is no such object.
+        """
+        if self._folder:
+            path = self._folder / _checked(key)
+            if not path.is_file():
+                raise UnknownError(f"there is no object {key}")
+            return str(path)
+        try:
+            return cast("BinaryIO", obstore.open_reader(self._store, _checked(key)))
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            raise UnknownError(f"there is no object {key}") from None
+
+    def read(self, key: str) -> bytes:
+        """The whole object; for small ones."""
+        source = self.open(key)
+        with open(source, "rb") if isinstance(source, str) else source as file:  # noqa: PTH123
+            return bytes(file.read())
+
+    def size(self, key: str) -> int | None:
+        """In bytes; None where there is no such object."""
+        try:
+            with _told(f"could not read {key}"):
+                return int(obstore.head(self._store, _checked(key))["size"])
+        except UnknownError:
+            return None
+
+    def stream(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes `[start, stop)` of the object, a chunk at a time."""
+        for at in range(start, stop, CHUNK_BYTES):
+            with _told(f"could not read {key}"):
+                yield bytes(obstore.get_range(self._store, _checked(key), start=at, end=min(stop, at + CHUNK_BYTES)))
+
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+        try:
+            with _told(f"could not delete {key}"):
+                obstore.delete(self._store, _checked(key))
+        except UnknownError:
+            return
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """The keys of all whole objects that begin with `prefix`, a path."""
+        for batch in obstore.list(self._store, prefix or None):
+            yield from (str(meta["path"]) for meta in batch if not str(meta["path"]).startswith(f"{_WORK}/"))
+
+    def sweep_work(self) -> None:
+        """Removes what a killed process left in the work folder."""
+        if not self.work_folder:
+            return
+        for path in self.work_folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+class _told:  # noqa: N801
+    """Turns what obstore and the system raise into our errors."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (FileNotFoundError, obstore.exceptions.NotFoundError)):
+            raise UnknownError(self.message + ": there is no such object") from error
+        if isinstance(error, (OSError, obstore.exceptions.BaseError)):
+            raise StoreError(f"{self.message}: {type(error).__name__}", retryable=True) from error
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise UnknownError(f"there is no object {key[:80]!r}")
+    return key
+
+
+def _flush_to_disk(path: Path) -> None:
+    file: IO[bytes]
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

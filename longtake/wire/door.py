@@ -1,0 +1,261 @@
+"""What all wires share: who is asking, the way into threads, and the one place where each wire writes its errors."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Message
+
+from longtake.errors import (
+    AuthError,
+    CallerError,
+    ConflictError,
+    CreditError,
+    LongtakeError,
+    MediaError,
+    OrderError,
+    TooLargeError,
+    UnknownError,
+    WorldError,
+)
+from longtake.fetch import Fetcher
+from longtake.records import Changes, Key, Keys
+from longtake.service import Service
+from longtake.store import Store
+from longtake.wire.links import Links
+from longtake.wire.waiting import Waiting
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+KEY_SECONDS = 3.0
+"""How long a key that was good is taken as good: so long may a revoked one still open."""
+MOST_KEYS = 10_000
+SLOW_THREADS = 4
+"""Uploads being read and addresses being fetched at once; quick reads have threads of their own."""
+MOST_ERRORS = 20
+"""So many wrong fields are named in one answer."""
+NAME_LIMIT = 80
+"""The client's own field names are repeated no longer than this."""
+STATUSES: tuple[tuple[type[CallerError], int, str], ...] = (
+    (OrderError, 400, "order"),
+    (MediaError, 400, "media"),
+    (AuthError, 401, "auth"),
+    (CreditError, 403, "credit"),
+    (UnknownError, 404, "unknown"),
+    (ConflictError, 409, "conflict"),
+    (TooLargeError, 413, "too_large"),
+)
+KINDS = {400: "order", 401: "auth", 403: "forbidden", 404: "unknown", 405: "method", 413: "too_large"}
+MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "there is no such field",
+    "json_invalid": "the body is not JSON",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "union_tag_not_found": "needs a type",
+}
+TAGS = frozenset({"image", "generation", "video", "name", "key"})
+
+log = logging.getLogger(__name__)
+BEARER = Security(HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`"))
+"""For the OpenAPI document alone: the route class reads the key, before anything else of the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What the wires are given."""
+
+    service: Service
+    changes: Changes
+    keys: Keys
+    store: Store
+    links: Links
+    fetcher: Fetcher
+    public_url: str | None = None
+    """Where clients reach us, if not where they say they do (the Host header)."""
+    max_upload_bytes: int = 2 << 30
+    max_body_bytes: int = 1 << 20
+    """Of a JSON body."""
+    wait_seconds: float = 30.0
+    """The longest that a GET waits for a state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error, before a wire gives it its shape. `message` is fit for the client."""
+
+    status: int
+    kind: str
+    message: str
+    errors: tuple[tuple[str, str], ...] = ()
+    """`(field, message)` of each field that is wrong."""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Shape = Callable[[Request, Problem], Response]
+
+
+class Door:
+    """The front as it runs: keys that were just seen, clients that wait, threads for slow work."""
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self.waiting = Waiting(front.changes)
+        self._slow = anyio.CapacityLimiter(SLOW_THREADS)
+        self._keys: dict[bytes, tuple[float, Key]] = {}
+
+    async def slowly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `in_thread`, for what may take seconds: no more than a few at once."""
+        return await anyio.to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._slow)
+
+    def base_url(self, request: Request) -> str:
+        """Without a slash at its end."""
+        return (self.front.public_url or str(request.base_url)).rstrip("/")
+
+    async def check_key(self, request: Request) -> Key:
+        """The key that the request carries. Raises AuthError."""
+        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret:
+            raise AuthError("Invalid API key is provided")
+        name, now = hashlib.sha256(secret.encode()).digest(), time.monotonic()
+        until, key = self._keys.get(name, (0.0, None))
+        if key is not None and now < until:
+            return key
+        key = await in_thread(self.front.keys.check, secret)
+        if len(self._keys) >= MOST_KEYS:
+            self._keys.clear()
+        self._keys[name] = (now + KEY_SECONDS, key)
+        return key
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls what blocks, without blocking."""
+    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
+
+
+def _caller(request: Request) -> Key:
+    key = request.state.key
+    assert isinstance(key, Key)
+    return key
+
+
+async def _caller_async(request: Request) -> Key:
+    return _caller(request)
+
+
+Caller = Annotated[Key, Depends(_caller_async)]
+"""The key of the request: on routes of a locked route class."""
+
+
+def route_class(shape: Shape, door: Door, *, locked: bool = True, max_bytes: int | None = None) -> type[APIRoute]:
+    """Routes whose errors, all of them, are written by `shape`; with `locked`, only for those with a key.
+
+    The key is checked before the body is looked at, and of the body at most `max_bytes` are read
+    (`Front.max_body_bytes` without it).
+    """
+    limit = door.front.max_body_bytes if max_bytes is None else max_bytes
+
+    class Route(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_all(request: Request) -> Response:
+                try:
+                    if locked:
+                        request.state.key = await door.check_key(request)
+                    return await handle(_limited(request, limit))
+                except Exception as error:
+                    return shape(request, problem_of(error))
+
+            return handle_all
+
+    return Route
+
+
+def problem_of(error: Exception) -> Problem:
+    """The one place that decides what an error is for the client. Nothing of the request's body is in it."""
+    if isinstance(error, CallerError):
+        status, kind = next((status, kind) for cls, status, kind in STATUSES if isinstance(error, cls))
+        errors: tuple[tuple[str, str], ...] = ()
+        if status == 400 or error.field:
+            errors = ((error.field or "body", error.message),)
+        headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+        return Problem(status, kind, error.message, errors, headers)
+    if isinstance(error, WorldError):
+        log.warning("something outside failed: %s", error)
+        after = {"retry-after": str(max(1, round(error.retry_after_seconds or 5)))} if error.retryable else {}
+        return Problem(503, "world", error.message, (), after)
+    if isinstance(error, RequestValidationError):
+        errors = tuple((_field(item), _message(item)) for item in error.errors()[:MOST_ERRORS])
+        return Problem(400, "order", "; ".join(f"{name}: {text}" for name, text in errors), errors)
+    if isinstance(error, HTTPException):
+        kind = KINDS.get(error.status_code, "order")
+        errors = (("body", error.detail),) if error.status_code == 400 else ()
+        return Problem(error.status_code, kind, error.detail, errors, dict(error.headers or {}))
+    if isinstance(error, ClientDisconnect):
+        return Problem(400, "order", "the client went away")
+    is_ours = isinstance(error, LongtakeError)
+    log.error("a fault of ours", exc_info=error)
+    return Problem(500, "fault", str(error) if is_ours else "a fault of ours; the log has more under this request's id")
+
+
+def request_id(request: Request) -> str:
+    """What the access log calls this request."""
+    return str(getattr(request.state, "request_id", ""))
+
+
+def _limited(request: Request, limit: int) -> Request:
+    """The same request; reading more than `limit` bytes of its body raises."""
+    too_large = HTTPException(413, f"the body may have at most {limit} bytes")
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:20]) > limit:
+        raise too_large
+    receive, num_bytes = request.receive, 0
+
+    async def receive_limited() -> Message:
+        nonlocal num_bytes
+        message = await receive()
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > limit:
+            raise too_large
+        return message
+
+    return Request(request.scope, receive_limited)
+
+
+def _field(item: dict[str, Any]) -> str:
+    """`("body", "keyframes", "frame0", "image", "url")` → `keyframes.frame0.url`; the tags of unions are left out."""
+    place, *path = item["loc"]
+    names: list[str] = []
+    for index, name in enumerate(path):
+        is_tag = name in TAGS and index > 0 and (path[index - 1] in ("frame0", "frame1") or path[0] == "concepts")
+        is_last = index == len(path) - 1
+        if item["type"] == "json_invalid" or (is_tag and not is_last):
+            continue
+        names.append(str(name)[:NAME_LIMIT].encode("utf-8", "replace").decode())
+    return ".".join(names) or str(place)
+
+
+def _message(item: dict[str, Any]) -> str:
+    kind, context = item["type"], item.get("ctx", {})
+    if kind in MESSAGES:
+        return MESSAGES[kind]
+    if kind == "union_tag_invalid":
+        return f"type must be one of {context['expected_tags']}"
+    return str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")

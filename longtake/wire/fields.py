@@ -1,0 +1,133 @@
+"""Fields that several wires have in common: strict pydantic types, and what they stand for in an order."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from longtake.errors import OrderError
+from longtake.orders import KeyFrame, parse_aspect_ratio
+from longtake.planning import Extent
+from longtake.wire.links import Links
+
+DATA_URL_LIMIT = 200
+"""Characters of a `data:` URL that an answer's `request` repeats."""
+NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 120000}
+"""As people write them → the numerator over 1001."""
+
+
+class Strict(BaseModel):
+    """Takes nothing for something else: no unknown field, no number in a string."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _check_aspect_ratio(text: str) -> str:
+    try:
+        parse_aspect_ratio(text)
+    except OrderError as error:
+        raise ValueError(error.message) from None
+    return text
+
+
+Url = Annotated[str, Field(min_length=1, pattern=r"^(?i:https?://|data:)", examples=["https://example.com/image1.png"])]
+Id = Annotated[str, Field(min_length=1, max_length=200, examples=["755f9bbb-d99b-4880-992b-f05244ddba61"])]
+AspectRatio = Annotated[
+    str, Field(pattern="^[0-9]{1,5}:[0-9]{1,5}$", examples=["16:9", "19:9"]), AfterValidator(_check_aspect_ratio)
+]
+Resolution = Literal["540p", "720p", "1080p", "4k"]
+Duration = Literal["5s", "9s", "5", "9", 5, 9]
+Model = Annotated[str, Field(min_length=1, max_length=100, examples=["ray-2"])]
+
+
+class ImageFrame(Strict):
+    """A still, from an address."""
+
+    type: Literal["image"]
+    url: Url
+
+
+class GenerationFrame(Strict):
+    """A video made before."""
+
+    type: Literal["generation"]
+    id: Id
+
+
+Frame = Annotated[ImageFrame | GenerationFrame, Field(discriminator="type")]
+
+
+class Keyframes(Strict):
+    """The two ends of the shot: what comes before the new frames, and what after."""
+
+    frame0: Frame | None = None
+    frame1: Frame | None = None
+
+
+def refuse_both(body: Any) -> Any:
+    """`keyframes` and its other name, `keywords`, exclude each other."""
+    if isinstance(body, dict) and "keyframes" in body and "keywords" in body:
+        raise ValueError("keyframes and keywords are two names of one field: give one of them")
+    return body
+
+
+class KeyframesOrKeywords(Strict):
+    """A body whose `keyframes` may also be called `keywords`, as the published page does in its prose."""
+
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["keyframes", "keywords"]}})
+
+    _refuse_both = model_validator(mode="before")(refuse_both)
+
+
+def duration_seconds(duration: str | int | None) -> Fraction:
+    """`5`, `"5"`, `"5s"` → 5; None → the default."""
+    return Fraction(5 if duration is None else int(str(duration).removesuffix("s")))
+
+
+def plain_id(id: str) -> str:
+    """`<uuid>:luma/ray-2` → `<uuid>`."""
+    return id.partition(":")[0]
+
+
+def plain_model(model: str) -> str:
+    """`luma/ray-2` → `ray-2`: the universal form's name for the same model."""
+    return model.removeprefix("luma/")
+
+
+def exact_frame_rate(fps: float) -> Fraction:
+    """29.97 → 30000/1001, and the other NTSC rates; else the number as it is written."""
+    for written, numerator in NTSC_RATES.items():
+        if abs(fps - written) < 0.005 and not float(fps).is_integer():
+            return Fraction(numerator, 1001)
+    return Fraction(str(fps))
+
+
+def simple_frame(
+    frame: ImageFrame | GenerationFrame | None, field: str, links: Links, base_url: str
+) -> KeyFrame | None:
+    """The end of a shot as the published protocol names it. Raises OrderError."""
+    if isinstance(frame, ImageFrame):
+        return links.key_frame("image", frame.url, base_url, f"{field}.url")
+    return KeyFrame(type="generation", id=plain_id(frame.id)) if frame else None
+
+
+def shown(body: BaseModel) -> dict[str, Any]:
+    """The body as an answer's `request` repeats it: defaults filled in, the bytes of `data:` URLs left out."""
+
+    def shorten(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: shorten(inner) for name, inner in value.items()}
+        if isinstance(value, str) and value[:5].lower() == "data:" and len(value) > DATA_URL_LIMIT:
+            return f"{value[: value.find(',') + 1][:DATA_URL_LIMIT]}… ({len(value)} characters)"
+        return value
+
+    filled: dict[str, Any] = shorten(body.model_dump(mode="json"))
+    return filled
+
+
+def aspect_ratio_of(extent: Extent) -> str:
+    """`16:9`, in lowest terms."""
+    ratio = Fraction(extent.format.width, extent.format.height)
+    return f"{ratio.numerator}:{ratio.denominator}"

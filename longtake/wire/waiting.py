@@ -1,0 +1,125 @@
+"""Who waits for what: one watcher thread for a process, however many clients wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from longtake.records import Change, Changes
+
+T = TypeVar("T")
+MOST_UNREAD = 2000
+"""So many changes are kept for a client that does not read; after that it is let go, and may resume."""
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """One client's changes, in order."""
+
+    def __init__(self) -> None:
+        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self.is_behind = False
+        """True where the client read so slowly that changes were dropped."""
+
+    def put(self, change: Change) -> None:
+        if self._changes.qsize() >= MOST_UNREAD:
+            self.is_behind = True
+        else:
+            self._changes.put_nowait(change)
+
+    async def next(self) -> Change:
+        return await self._changes.get()
+
+    def is_empty(self) -> bool:
+        return self._changes.empty()
+
+
+class Waiting:
+    """Wakes clients when a process, ours or another, has committed a change. One for an event loop."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._by_id: defaultdict[str, set[Listener]] = defaultdict(set)
+        self._by_account: defaultdict[str, set[Listener]] = defaultdict(set)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last = 0
+        self.num_waiting = 0
+
+    def start(self) -> None:
+        """Must be called in the event loop that the clients are served by."""
+        loop = asyncio.get_running_loop()
+        self._stop.clear()
+        self._last = self._changes.last_id()
+        self._thread = threading.Thread(target=self._watch, args=(loop,), name="longtake-changes", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+
+    @contextmanager
+    def listen(self, *, ids: Iterable[str] = (), account: str | None = None) -> Iterator[Listener]:
+        """Changes of these generations, or of all of an account, from now on."""
+        listener = Listener()
+        places = [(self._by_id, id) for id in ids]
+        if account is not None:
+            places.append((self._by_account, account))
+        for place, name in places:
+            place[name].add(listener)
+        self.num_waiting += 1
+        try:
+            yield listener
+        finally:
+            self.num_waiting -= 1
+            for place, name in places:
+                place[name].discard(listener)
+                if not place[name]:
+                    place.pop(name, None)
+
+    async def until(
+        self, ids: Iterable[str], look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], *, seconds: float
+    ) -> T:
+        """What `look` finds as soon as it `is_done`, or after `seconds`. Looks again at each change of state."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        with self.listen(ids=ids) as listener:
+            found = await look()
+            while not is_done(found):
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        while (await listener.next()).type == "generation.progress":
+                            pass
+                except TimeoutError:
+                    return await look()
+                found = await look()
+        return found
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        def tell(batch: list[Change]) -> None:
+            self._last = batch[-1].id
+            loop.call_soon_threadsafe(self._deliver, batch)
+
+        while not self._stop.is_set():
+            try:
+                self._changes.watch(tell, self._stop, after=self._last)
+            except Exception:
+                if loop.is_closed():
+                    return
+                log.exception("the watcher of changes failed and begins again")
+                self._stop.wait(RETRY_SECONDS)
+
+    def _deliver(self, batch: list[Change]) -> None:
+        for change in batch:
+            for listener in self._by_id.get(change.generation_id, ()):
+                listener.put(change)
+            for listener in self._by_account.get(change.account, ()):
+                listener.put(change)

@@ -1,0 +1,219 @@
+"""The back room: carries one generation out. `Worker.carry_out` is the story of this program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import structlog
+
+from longtake.engines.base import Engine
+from longtake.errors import CallerError, Cancelled, LongtakeError, WorldError
+from longtake.fetch import Fetcher
+from longtake.media.seams import Seam
+from longtake.orders import KeyFrame
+from longtake.planning import plan
+from longtake.records import Generation, Records, Result
+from longtake.rendering import (
+    Footage,
+    Rendered,
+    Source,
+    join,
+    make_poster,
+    measure_seams,
+    render,
+    timeline_of,
+    work_file,
+)
+from longtake.sources import at_end, fetch_patiently, keep_footage, keep_still
+from longtake.store import Store
+from longtake.timeline import Timeline
+from longtake.video import Still
+from longtake.workflows import Step, Workflows
+
+T = TypeVar("T")
+log = structlog.get_logger("longtake.worker")
+REPORT_SECONDS = 0.1
+"""Progress is written, and a cancel noticed, this often at most."""
+
+
+class Worker:
+    """Carries generations out, one after another."""
+
+    def __init__(
+        self,
+        records: Records,
+        store: Store,
+        fetcher: Fetcher,
+        *,
+        engines: Mapping[str, Engine],
+        max_still_pixels: int,
+    ) -> None:
+        self._records = records
+        self._store = store
+        self._fetcher = fetcher
+        self._engines = engines
+        self._max_still_pixels = max_still_pixels
+
+    def run(self, id: str, step: Step) -> None:
+        """Brings the generation to its one end, whatever happens on the way."""
+        try:
+            self.carry_out(id, step)
+        except Cancelled:
+            log.info("cancelled", generation=id)
+        except CallerError as error:
+            self._fail(id, str(error), "caller")
+        except WorldError as error:
+            self._fail(id, str(error), "world")
+        except LongtakeError as error:
+            self._fail(id, f"a fault of ours: {error}", "fault")
+        except Exception:
+            log.exception("fault", generation=id)
+            self._fail(id, "a fault of ours; the log tells more under this generation's id", "fault")
+
+    def carry_out(self, id: str, step: Step) -> None:
+        """From the record to the finished video. What a `step` returns is kept, and never done again."""
+        timings: dict[str, float] = {}
+        do = _timed(step, id, timings)
+
+        # 1 the order is ours now, or has ended meanwhile
+        generation = self._records.start(id)
+        if generation is None:
+            return
+        order, engine = generation.order, self._engines[generation.engine]
+
+        # 2 its ends: the user's files go to the store once; parents have ended by now
+        ends: dict[str, Source] = {"frame0": None, "frame1": None}
+        for end, frame in order.ends:
+            ends[end] = _source(do(f"bring {end}", lambda e=end, f=frame: self._bring(generation, e, f)))  # type: ignore[misc]
+        before, after = ends["frame0"], ends["frame1"]
+
+        # 3 the plan: pure, so it is not a step
+        planned = plan(order, _timeline(before), _timeline(after), engine.capabilities)
+
+        # 4 the new part: the engine is pulled by the encoder
+        progress = _progress(self._records, id, planned.outline.num_frames)
+        rendered = Rendered.from_json(
+            do("render", lambda: render(id, order, planned, before, after, engine, self._store, progress).to_json())
+        )
+
+        # 5 the whole: packets are copied
+        self._records.report(id, "splice", 0.96)
+        timeline, new_start = timeline_of(planned, rendered)
+        video_key, num_bytes = do("splice", lambda: join(id, timeline, self._store))
+
+        # 6 its joins are measured, and it gets a picture
+        self._records.report(id, "measure", 0.98)
+        seams = do(
+            "measure",
+            lambda: [s.to_json() for s in measure_seams(planned, order, timeline, before, after, self._store)],
+        )
+        image_key = do("poster", lambda: make_poster(id, timeline, self._store))
+
+        # 7 all objects are there: one commit
+        notes = (*planned.outline.notes, *_notes(before), *_notes(after), *rendered.notes)
+        result = Result(
+            timeline=timeline,
+            new_start=new_start,
+            new_frames=rendered.segment.num_frames,
+            video_key=video_key,
+            segment_key=rendered.segment.key,
+            image_key=image_key,
+            num_bytes=num_bytes,
+            seams=tuple(seams),
+            notes=tuple(dict.fromkeys(notes)),
+            timings=timings,
+            preview=order.cell == ("nothing", "nothing") and engine.capabilities.previews,
+        )
+        if self._records.complete(id, result):
+            log.info("completed", generation=id, seconds=round(sum(timings.values()), 3), bytes=num_bytes)
+
+    def _bring(self, generation: Generation, end: str, frame: KeyFrame) -> dict[str, Any]:
+        """What stands at this end, in the store."""
+        name = f"{generation.id}-{end}"
+        if frame.id:
+            parent = self._records.get(frame.id)
+            if parent.result is None:
+                raise CallerError(f"keyframes.{end}: generation {frame.id} failed: {parent.failure_reason}")
+            seams = tuple(Seam.from_json(seam) for seam in parent.result.seams)
+            return {"footage": Footage(parent.result.timeline, seams).to_json()}
+        try:
+            if frame.upload:
+                return self._bring_upload(generation, frame.upload)
+            with work_file(self._store, f"fetched/{name}") as path:
+                fetch_patiently(self._fetcher, frame.url or "", path)
+                if frame.type == "image":
+                    still = keep_still(path, f"stills/{name}.png", self._store, max_pixels=self._max_still_pixels)
+                    return {"still": still.to_json()}
+                return {"footage": keep_footage(path, f"sources/{name}.mp4", name, self._store).to_json()}
+        except CallerError as error:
+            raise at_end(end, error) from error
+
+    def _bring_upload(self, generation: Generation, id: str) -> dict[str, Any]:
+        upload = self._records.get_upload(id, generation.account)
+        if upload.kind == "image":
+            return {"still": Still(upload.key, upload.width, upload.height).to_json()}
+        with work_file(self._store, f"fetched/{id}") as path:
+            with path.open("wb") as file:
+                for chunk in self._store.stream(upload.key, 0, upload.num_bytes):
+                    file.write(chunk)
+            return {"footage": keep_footage(path, f"sources/{id}.mp4", id, self._store).to_json()}
+
+    def _fail(self, id: str, reason: str, kind: Any) -> None:
+        log.warning("failed", generation=id, kind=kind, reason=reason)
+        self._records.fail(id, reason, kind)
+
+
+def sweep(records: Records, workflows: Workflows, store: Store) -> None:
+    """At a worker's start: ends what no workflow will ever end, and removes half-made files."""
+    store.sweep_work()
+    for id, why in workflows.lost(records.unfinished()):
+        log.error("lost", generation=id, workflow=why)
+        died = why == "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+        records.fail(
+            id, "its worker died each time that it was tried" if died else "a fault of ours: it was lost", "fault"
+        )
+
+
+def _progress(records: Records, id: str, num_frames: int) -> Callable[[int], None]:
+    """What an engine calls as it goes: progress into the record, a cancel out of it."""
+    last = 0.0
+
+    def progress(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= REPORT_SECONDS:
+            last = now
+            records.report(id, "render", 0.02 + 0.93 * done / num_frames)
+
+    return progress
+
+
+def _timed(step: Step, id: str, timings: dict[str, float]) -> Callable[[str, Callable[[], T]], T]:
+    """`step`, with a line in the log for each, and its seconds kept with its result."""
+
+    def do(name: str, function: Callable[[], T]) -> T:
+        def measured() -> tuple[T, float]:
+            started = time.perf_counter()
+            value = function()
+            seconds = time.perf_counter() - started
+            log.info("step", generation=id, step=name, seconds=round(seconds, 3))
+            return value, seconds
+
+        value, timings[name] = step(name, measured)
+        return value
+
+    return do
+
+
+def _source(brought: dict[str, Any]) -> Source:
+    return Still.from_json(brought["still"]) if "still" in brought else Footage.from_json(brought["footage"])
+
+
+def _timeline(source: Source) -> Timeline | None:
+    return source.timeline if isinstance(source, Footage) else None
+
+
+def _notes(source: Source) -> tuple[str, ...]:
+    return source.notes if isinstance(source, Footage) else ()

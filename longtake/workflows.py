@@ -1,0 +1,144 @@
+"""The durable run of one generation, on DBOS: each step's result is kept, and no step runs again once it is done.
+
+The front only enqueues (`Workflows`); a worker process executes (`Executor`). Both speak to DBOS here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Protocol, TypeVar
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig
+
+from longtake.errors import FaultError
+
+T = TypeVar("T")
+QUEUE = "render"
+WORKFLOW = "generation"
+VERSION = "1"
+"""Names the order of steps. Raised only when that order changes: runs of another version are not taken over."""
+MOST_DEATHS = 3
+"""How often a generation may take its worker down with it before it is given up."""
+POLL_SECONDS = 0.05
+
+
+class Step(Protocol):
+    """Runs `function` once in the life of a workflow; after a restart its kept result is returned instead."""
+
+    def __call__(self, name: str, function: Callable[[], T]) -> T: ...
+
+
+Run = Callable[[str, Step], None]
+"""Carries out the generation with this id."""
+
+
+def migrate_workflows(url: str) -> None:
+    """Brings DBOS's own tables up to date; a no-op where they are."""
+    DBOS.migrate(url)
+
+
+class Workflows:
+    """Hands generations to the workers, and asks after them."""
+
+    def __init__(self, url: str) -> None:
+        _quiet()
+        self._client = DBOSClient(system_database_url=url)
+
+    def enqueue(self, connection: sa.Connection, generation_id: str, attempt: int) -> None:
+        """Inside the caller's transaction: both the record and its workflow come to be, or neither."""
+        self._client.enqueue_in_transaction(
+            connection,
+            {
+                "queue_name": QUEUE,
+                "workflow_name": WORKFLOW,
+                "workflow_id": _workflow_id(generation_id, attempt),
+                "app_version": VERSION,
+            },
+            generation_id,
+        )
+
+    def lost(self, unfinished: list[tuple[str, int]]) -> list[tuple[str, str]]:
+        """Of these `(generation id, attempt)`, the ones whose workflow never runs again, with DBOS's word for why."""
+        ids = {_workflow_id(generation_id, attempt): generation_id for generation_id, attempt in unfinished}
+        if not ids:
+            return []
+        found = self._client.list_workflows(workflow_ids=list(ids), load_input=False, load_output=False)
+        over = {"ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED", "SUCCESS"}
+        return [(ids[status.workflow_id], status.status) for status in found if status.status in over]
+
+    def close(self) -> None:
+        self._client.destroy()
+
+
+class OnlyOne:
+    """The right to be the executor of a name on this machine: a lock that the kernel gives back when we die."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] = path.open("w")
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        self._file.close()
+
+
+class Executor:
+    """Runs generations in this process. One for a process: DBOS allows no more."""
+
+    def __init__(self, url: str, run: Run, *, holds: OnlyOne, name: str = "local", concurrency: int = 1) -> None:
+        _quiet()
+        self._holds = holds
+        self._concurrency = concurrency
+        config: DBOSConfig = {
+            "name": "longtake",
+            "system_database_url": url,
+            "application_version": VERSION,
+            "executor_id": name,
+            "run_migrations": False,
+            "notification_listener_polling_interval_sec": POLL_SECONDS,
+            "log_level": "WARNING",
+        }
+        DBOS(config=config)
+
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MOST_DEATHS)
+        def generation(generation_id: str) -> None:
+            run(generation_id, _step)
+
+    def start(self) -> None:
+        """Takes up what an earlier process of this name left, then what is queued."""
+        DBOS.listen_queues([QUEUE])
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=self._concurrency,
+            polling_interval_sec=POLL_SECONDS,
+            on_conflict="always_update",
+        )
+
+    def stop(self) -> None:
+        """Leaves what is not finished to the next process of this name."""
+        DBOS.destroy(destroy_registry=True)
+        self._holds.release()
+
+
+def _step(name: str, function: Callable[[], T]) -> T:
+    return DBOS.run_step({"name": name}, function)
+
+
+def _workflow_id(generation_id: str, attempt: int) -> str:
+    if not re.fullmatch(r"[0-9a-f-]{36}", generation_id):
+        raise FaultError(f"not a generation's id: {generation_id!r}")
+    return f"{generation_id}.{attempt}"
+
+
+def _quiet() -> None:
+    """DBOS's own log goes through ours, warnings only."""
+    logger = logging.getLogger("dbos")
+    logger.setLevel(logging.WARNING)
+
+
+__all__ = ["Executor", "OnlyOne", "Run", "Step", "Workflows", "migrate_workflows"]

@@ -1,0 +1,29 @@
+"""What every test may ask for: real footage, and the machine's optional parts, skipped by name where they are missing.
+
+`LONGTAKE_REQUIRE=clips,node,chromium` turns such a skip into a failure on machines that should have the part.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REQUIRED = {part for part in os.environ.pop("LONGTAKE_REQUIRE", "").split(",") if part}
+CLIPS = Path(os.environ.pop("LONGTAKE_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
+
+
+def missing(part: str, why: str) -> None:
+    """Skips the running test because the machine lacks `part`, or fails it where the part is required."""
+    if part in REQUIRED:
+        pytest.fail(f"{part} is required here (LONGTAKE_REQUIRE), but {why}")
+    pytest.skip(f"{part}: {why}")
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """A folder of real footage; `LONGTAKE_CLIPS` names another."""
+    if not CLIPS.is_dir():
+        missing("clips", f"there is no folder {CLIPS}; set LONGTAKE_CLIPS")
+    return CLIPS

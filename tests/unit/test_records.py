@@ -1,0 +1,247 @@
+"""The records: states, parents, credits, keys, events."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from longtake.errors import AuthError, Cancelled, ConflictError, CreditError, UnknownError
+from longtake.orders import KeyFrame, Order
+from longtake.records import Change, Changes, Generation, Keys, Records, Result, migrate, open_database
+from longtake.records.tables import generations, metadata
+from longtake.timeline import Segment, Timeline
+from longtake.video import VideoFormat
+
+TIMELINE = Timeline(VideoFormat(64, 48, Fraction(24)), (Segment("a", "segments/a.mp4", 0, 24, (0,)),))
+RESULT = Result(TIMELINE, 0, 24, "videos/a.mp4", "segments/a.mp4", "images/a.jpg", 1000, (), (), {})
+
+
+class Desk:
+    """Records on a fresh file, and what was handed to the workflows."""
+
+    def __init__(self, path: Path) -> None:
+        self.engine = open_database(f"sqlite:///{path}")
+        migrate(self.engine)
+        self.enqueued: list[tuple[str, int]] = []
+        self.records = Records(self.engine, lambda _, *handed: self.enqueued.append(handed))
+        self.keys = Keys(self.engine)
+        self.key, _ = self.keys.create("test", limit=100)
+
+    def submit(self, *parents: str, seconds: int = 5) -> str:
+        now = time.time()
+        ends = [("frame0", KeyFrame(type="generation", id=parents[0]))] if parents else []
+        id = str(uuid.uuid4())
+        self.records.submit(
+            Generation(
+                id=id, account=self.key.account, key_id=self.key.id, wire="native", request={}, engine="motion",
+                order=Order(prompt="x", before=ends[0][1] if ends else None, seconds=Fraction(seconds)),
+                credits=seconds, created_at=now, updated_at=now,
+                parents=tuple((f"frame{n}", parent) for n, parent in enumerate(parents)),
+            )
+        )  # fmt: skip
+        return id
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path / "t.db")
+    yield desk
+    desk.engine.dispose()
+
+
+def test_an_order_is_recorded_and_enqueued_in_one_commit(desk: Desk) -> None:
+    def refuse(_: sa.Connection, id: str, attempt: int) -> None:
+        raise RuntimeError("the queue is not there")
+
+    id = desk.submit()
+    assert desk.enqueued == [(id, 1)]
+    assert desk.records.get(id, desk.key.account).state == "queued"
+    desk.records = Records(desk.engine, refuse)
+    with pytest.raises(RuntimeError):
+        desk.submit()
+    assert desk.records.count(desk.key.account) == 1
+
+
+def test_a_child_is_enqueued_when_the_last_of_its_parents_ends(desk: Desk) -> None:
+    first, second = desk.submit(), desk.submit()
+    child = desk.submit(first, second)
+    assert child not in dict(desk.enqueued)
+    desk.records.start(first)
+    desk.records.complete(first, RESULT)
+    assert child not in dict(desk.enqueued)
+    assert desk.records.unfinished() == [(second, 1)]
+    desk.records.fail(second, "no", "fault")
+    assert (child, 1) in desk.enqueued
+
+
+def test_a_failed_deleted_or_foreign_parent_is_refused(desk: Desk) -> None:
+    failed, deleted = desk.submit(), desk.submit()
+    desk.records.fail(failed, "no light", "fault")
+    desk.records.delete(deleted, desk.key.account)
+    with pytest.raises(ConflictError, match=r"failed \(no light\)"):
+        desk.submit(failed)
+    with pytest.raises(ConflictError, match="deleted"):
+        desk.submit(deleted)
+    foreign = desk.submit()
+    desk.key = replace(desk.key, account="another")
+    with pytest.raises(UnknownError) as caught:
+        desk.submit(foreign)
+    assert caught.value.field == "keyframes.frame0.id"
+
+
+def test_credits_are_spent_by_what_is_not_failed(desk: Desk) -> None:
+    ids = [desk.submit(seconds=30) for _ in range(3)]
+    with pytest.raises(CreditError, match="has 10 left"):
+        desk.submit(seconds=30)
+    desk.records.fail(ids[0], "no", "fault")
+    desk.submit(seconds=30)
+    assert desk.keys.used(desk.key.id) == 90
+
+
+def test_progress_of_a_cancelled_generation_stops_its_engine(desk: Desk) -> None:
+    id = desk.submit()
+    desk.records.start(id)
+    desk.records.report(id, "render", 0.5)
+    assert desk.records.get(id).progress == 0.5
+    desk.records.fail(id, "cancelled", "cancelled")
+    with pytest.raises(Cancelled):
+        desk.records.report(id, "render", 0.6)
+    assert not desk.records.complete(id, RESULT)
+    assert desk.records.start(id) is None
+
+
+def test_a_retry_is_a_new_attempt(desk: Desk) -> None:
+    id = desk.submit()
+    with pytest.raises(ConflictError, match="is queued"):
+        desk.records.retry(id, desk.key.account)
+    desk.records.fail(id, "no", "world")
+    again = desk.records.retry(id, desk.key.account)
+    assert (again.state, again.attempt, again.failure_reason) == ("queued", 2, None)
+    assert desk.enqueued[-1] == (id, 2)
+
+
+ACTIONS = ("start", "report", "complete", "fail", "retry")
+# What may follow what, written down a second time: not read from the table under test.
+AFTER = {
+    "queued": {"start": "dreaming", "fail": "failed"},
+    "dreaming": {"start": "dreaming", "report": "dreaming", "complete": "completed", "fail": "failed"},
+    "completed": {},
+    "failed": {"retry": "queued"},
+}
+
+
+@given(st.lists(st.sampled_from(ACTIONS), max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_states_move_only_as_they_may(tmp_path_factory: pytest.TempPathFactory, actions: list[str]) -> None:
+    desk = Desk(tmp_path_factory.mktemp("states") / "t.db")
+    id, state = desk.submit(), "queued"
+    for action in actions:
+        try:
+            match action:
+                case "start":
+                    desk.records.start(id)
+                case "report":
+                    desk.records.report(id, "render", 0.5)
+                case "complete":
+                    desk.records.complete(id, RESULT)
+                case "fail":
+                    desk.records.fail(id, "no", "fault")
+                case "retry":
+                    desk.records.retry(id, desk.key.account)
+        except (Cancelled, ConflictError):
+            pass
+        state = AFTER[state].get(action, state)
+        assert desk.records.get(id).state == state
+    desk.engine.dispose()
+
+
+def test_a_result_survives_the_database(desk: Desk) -> None:
+    id = desk.submit()
+    desk.records.start(id)
+    desk.records.complete(id, RESULT)
+    found = desk.records.get(id)
+    assert found.result == RESULT
+    assert found.extent is not None
+    assert found.extent.num_frames == 24
+
+
+def test_a_watcher_hears_of_a_change_made_elsewhere(desk: Desk) -> None:
+    heard: list[Change] = []
+    arrived, stop = threading.Event(), threading.Event()
+    changes = Changes(open_database(str(desk.engine.url)))
+
+    def tell(batch: list[Change]) -> None:
+        heard.extend(batch)
+        arrived.set()
+
+    watcher = threading.Thread(target=changes.watch, args=(tell, stop))
+    watcher.start()
+    try:
+        id = desk.submit()
+        while not heard:
+            assert arrived.wait(5)
+    finally:
+        stop.set()
+        watcher.join()
+    assert (heard[0].generation_id, heard[0].type) == (id, "generation.updated")
+    assert changes.after(heard[0].id - 1, generation_id=id) == heard[:1]
+    changes.close()
+
+
+def test_a_key_opens_until_it_is_revoked_and_its_secret_is_not_stored(desk: Desk, tmp_path: Path) -> None:
+    key, secret = desk.keys.create("mine")
+    assert desk.keys.check(secret).id == key.id
+    desk.keys.revoke(key.id)
+    with pytest.raises(AuthError):
+        desk.keys.check(secret)
+    with pytest.raises(UnknownError):
+        desk.keys.revoke(key.id)
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert secret.encode() not in stored
+    assert b"mine" in stored
+
+
+def test_migrations_lead_to_the_tables(desk: Desk) -> None:
+    inspector = sa.inspect(desk.engine)
+    for name, table in metadata.tables.items():
+        found = {column["name"]: column for column in inspector.get_columns(name)}
+        assert set(found) == set(table.columns.keys())
+        for column in table.columns:
+            assert str(found[column.name]["type"]) == str(column.type.compile(desk.engine.dialect))
+            assert found[column.name]["nullable"] == (column.nullable and not column.primary_key)
+        assert {index["name"] for index in inspector.get_indexes(name)} >= {index.name for index in table.indexes}
+
+
+def test_two_writers_never_see_a_locked_database(desk: Desk) -> None:
+    errors: list[Exception] = []
+    desk.key, _ = desk.keys.create("no limit")
+
+    def write() -> None:
+        records = Records(open_database(str(desk.engine.url)), lambda *_: None)
+        try:
+            for _ in range(40):
+                id = desk.submit()
+                records.start(id)
+                records.report(id, "render", 0.5)
+        except sa.exc.OperationalError as error:
+            errors.append(error)
+        records.close()
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with desk.engine.begin() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(generations)).scalar_one() == 160
