@@ -55,7 +55,6 @@ def shot_options(command: C) -> C:
     for option in (
         click.option("-o", "--out", "out", type=FILE, required=True, help="The MP4 to write."),
         click.option("--seconds", type=float, default=5.0, show_default=True, help="Length of the new part."),
-        click.option("--prompt", default="", help="What is to be seen, in words."),
         click.option("--concept", "concepts", multiple=True, help="A camera move, such as zoom_in; repeatable."),
         click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another take."),
         click.option("--force", is_flag=True, help="Write over OUT where it exists."),
@@ -63,6 +62,9 @@ def shot_options(command: C) -> C:
     )[::-1]:
         command = option(command)
     return command
+
+
+prompt_option = click.option("--prompt", default="", help="What is to be seen, in words.")
 
 
 def size_options(command: C) -> C:
@@ -79,6 +81,7 @@ def size_options(command: C) -> C:
 @main.command()
 @click.argument("clip", type=FILE)
 @shot_options
+@prompt_option
 @click.option("--before", "prepend", is_flag=True, help="Put the new part ahead of the clip's start.")
 @click.option("--at", type=float, help="Cut the clip there (seconds) and go on from, or lead up to, that frame.")
 @click.option("--to", "to", type=FILE, help="An image that the new part ends on.")
@@ -101,6 +104,7 @@ def extend(
 @main.command()
 @click.argument("image", type=FILE)
 @shot_options
+@prompt_option
 @size_options
 @click.option("--end", type=FILE, help="Another image, that the video ends on.")
 @click.option("--loop", is_flag=True, help="Lead back to the image.")
@@ -113,6 +117,7 @@ def animate(image: Path, end: Path | None, loop: bool, **options: Any) -> None:
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
 @shot_options
+@prompt_option
 def bridge(first: Path, second: Path, **options: Any) -> None:
     """Join FIRST and SECOND by a new part that leads from the one to the other."""
     _run((KeyFrame(type="video", url=str(first)), KeyFrame(type="video", url=str(second))), **options)
@@ -123,9 +128,9 @@ def bridge(first: Path, second: Path, **options: Any) -> None:
 @shot_options
 @size_options
 @click.option("--loop", is_flag=True, help="Let the end lead back to the start.")
-def generate(prompt: str, loop: bool, **options: Any) -> None:
+def generate(loop: bool, **options: Any) -> None:
     """Make a video from PROMPT alone: without a model, a preview drawn from its words."""
-    _run((None, None), loop=loop, **{**options, "prompt": prompt})
+    _run((None, None), loop=loop, **options)
 
 
 @main.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import gettempdir
@@ -130,9 +130,11 @@ def measure_seams(
         seams.append(_seam(timeline, new_start, new_start, store))
     if isinstance(after, Footage):
         seams.append(_seam(timeline, new_stop, new_stop, store))
-        seams += [seam.at(seam.frame + shift) for seam in after.seams if seam.frame > plan.outline.after_start]
+        seams += [
+            replace(seam, frame=seam.frame + shift) for seam in after.seams if seam.frame > plan.outline.after_start
+        ]
     if order.loop:
-        seams.append(_seam(timeline, timeline.num_frames, 0, store).at(0))
+        seams.append(replace(_seam(timeline, timeline.num_frames, 0, store), frame=0))
     return tuple(seams)
 
 

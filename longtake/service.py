@@ -98,6 +98,10 @@ class Service:
     def children(self, id: str) -> list[str]:
         return self._records.children(id)
 
+    def count_by_state(self) -> dict[str, int]:
+        """How many generations of all accounts are in each state, the deleted ones too."""
+        return self._records.count_by_state()
+
     def cancel(self, id: str, account: str) -> Generation:
         """Takes an order back while it runs. Raises UnknownError, ConflictError where it has ended."""
         self._records.get(id, account)

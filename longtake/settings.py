@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,17 @@ def _sentence(error: ValueError) -> str:
     errors: list[Any] = getattr(error, "errors", list)()
     parts = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in errors if e["loc"]]
     return "; ".join(parts) or str(error)
+
+
+def manual() -> str:
+    """The settings' reference page, in Markdown."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {f'`{field.default}`' if field.default not in (None, '') else ''} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    head = "# Settings\n\nVariables of the environment; `longtake serve` takes some as options too, which go before them.\n\n"
+    return head + "| variable | default | what it does |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(manual())

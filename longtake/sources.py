@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -46,15 +47,16 @@ def keep_footage(path: Path, key: str, owner: str, store: Store) -> Footage:
     Raises MediaError. The file at `path` is left where it is.
     """
     found = probe(path)
+    notes: tuple[str, ...] = ()
     with work_file(store, key) as home:
         if found.is_house:
-            home.write_bytes(path.read_bytes())
-            made, num_frames, entries, notes = found.format, found.num_frames, found.key_frames, ()
+            shutil.copyfile(path, home)
+            made, segment = found.format, Segment(owner, key, 0, found.num_frames, found.key_frames)
         else:
             encoded, made, notes = bring_home(path, home)
-            num_frames, entries = encoded.num_frames, encoded.key_frames
+            segment = Segment(owner, key, 0, encoded.num_frames, encoded.key_frames)
         store.put_file(key, home)
-    return Footage(Timeline(made, (Segment(owner, key, 0, num_frames, entries),)), notes=notes)
+    return Footage(Timeline(made, (segment,)), notes=notes)
 
 
 def at_end(end: str, error: CallerError) -> MediaError:

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers import Server
 
 REQUIRED = {part for part in os.environ.pop("LONGTAKE_REQUIRE", "").split(",") if part}
 CLIPS = Path(os.environ.pop("LONGTAKE_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
@@ -27,3 +30,11 @@ def clips() -> Path:
     if not CLIPS.is_dir():
         missing("clips", f"there is no folder {CLIPS}; set LONGTAKE_CLIPS")
     return CLIPS
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server process for all tests that do not harm it."""
+    server = Server(tmp_path_factory.mktemp("server") / "data").start()
+    yield server
+    server.stop()

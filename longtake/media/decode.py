@@ -8,8 +8,8 @@ import av
 from av.codec.context import ThreadType
 from av.video.frame import VideoFrame
 
-from longtake.engines.base import Frames
 from longtake.errors import FaultError
+from longtake.frames import Frames
 from longtake.media.objects import Opener, OpenObject, open_house_object
 from longtake.media.planes import batches, concatenate
 from longtake.timeline import Segment, Timeline

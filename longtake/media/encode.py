@@ -24,8 +24,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from longtake.engines.base import Frames
 from longtake.errors import FaultError
+from longtake.frames import Frames
 from longtake.media.colour import to_yuv
 from longtake.media.output import whole_file
 from longtake.media.planes import rows, to_video_frame

@@ -15,8 +15,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
-from longtake.engines.base import Frames, Plane
 from longtake.errors import MediaError
+from longtake.frames import Frames, Plane
 from longtake.media.colour import to_house_colour
 from longtake.media.encode import Encoded, encode
 from longtake.media.planes import rows

@@ -9,7 +9,7 @@ from av.plane import Plane as AVPlane
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from longtake.engines.base import Frames, Plane
+from longtake.frames import Frames, Plane
 
 BATCH_BYTES = 24 * 2**20
 BATCH_FRAMES = 16

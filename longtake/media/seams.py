@@ -9,7 +9,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from longtake.engines.base import Frames, Plane
+from longtake.frames import Frames, Plane
 from longtake.media.cielab import Lab, ciede2000, rgb_to_lab
 from longtake.media.colour import to_rgb, to_yuv
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from longtake.engines.base import Frames
+from longtake.frames import Frames
 from longtake.media.colour import to_rgb
 from longtake.media.output import whole_file
 

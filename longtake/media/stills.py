@@ -13,8 +13,8 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms
 
-from longtake.engines.base import Frames
 from longtake.errors import MediaError
+from longtake.frames import Frames
 from longtake.media import colour
 from longtake.video import VideoFormat
 

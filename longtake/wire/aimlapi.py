@@ -249,7 +249,7 @@ class AimlApi:
 
         if not rank:
             return await look()
-        return await self._door.waiting.until(plain, look, is_there, seconds=self._door.front.wait_seconds)
+        return await self._door.waiting.until(plain, key.account, look, is_there, seconds=self._door.front.wait_seconds)
 
 
 def several(request: Request, name: str) -> list[str]:

@@ -47,7 +47,7 @@ class CreateBody(KeyframesOrKeywords):
 
     def order(self, links: Links, base_url: str) -> Order:
         """Raises OrderError."""
-        name = "keyframes" if self.keywords is None else "keywords"
+        name = self.frames_name()
         frames = self.keyframes or self.keywords or Keyframes()
         return Order(
             prompt=self.prompt,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message
@@ -36,6 +38,7 @@ from longtake.fetch import Fetcher
 from longtake.records import Changes, Key, Keys
 from longtake.service import Service
 from longtake.store import Store
+from longtake.wire.fields import ASPECT_RATIO_PATTERN, URL_PATTERN
 from longtake.wire.links import Links
 from longtake.wire.waiting import Waiting
 
@@ -67,7 +70,11 @@ MESSAGES = {
     "json_invalid": "the body is not JSON",
     "model_attributes_type": "must be an object",
     "dict_type": "must be an object",
-    "union_tag_not_found": "needs a type",
+    "union_tag_not_found": "is required",
+}
+PATTERNS = {
+    URL_PATTERN: "must start with https://, http:// or data:",
+    ASPECT_RATIO_PATTERN: 'must be W:H from 9:21 to 21:9, such as "16:9"',
 }
 TAGS = frozenset({"image", "generation", "video", "name", "key"})
 
@@ -249,13 +256,21 @@ def _field(item: dict[str, Any]) -> str:
         if item["type"] == "json_invalid" or (is_tag and not is_last):
             continue
         names.append(str(name)[:NAME_LIMIT].encode("utf-8", "replace").decode())
+    if item["type"].startswith("union_tag_"):
+        names.append("type")
     return ".".join(names) or str(place)
 
 
 def _message(item: dict[str, Any]) -> str:
     kind, context = item["type"], item.get("ctx", {})
+    if item["loc"] == ("body",) and kind != "missing":
+        return "must be a JSON object, sent as application/json"
     if kind in MESSAGES:
         return MESSAGES[kind]
     if kind == "union_tag_invalid":
-        return f"type must be one of {context['expected_tags']}"
-    return str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+        return f"must be one of {context['expected_tags']}"
+    if kind == "string_pattern_mismatch" and context["pattern"] in PATTERNS:
+        return PATTERNS[context["pattern"]]
+    return re.sub(
+        r"^(Value error, |[A-Z][a-z]+ should )", lambda match: "must " * match[0].endswith("should "), item["msg"]
+    )

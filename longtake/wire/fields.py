@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from longtake.errors import OrderError
 from longtake.orders import KeyFrame, parse_aspect_ratio
@@ -14,6 +14,8 @@ from longtake.wire.links import Links
 
 DATA_URL_LIMIT = 200
 """Characters of a `data:` URL that an answer's `request` repeats."""
+URL_PATTERN = "^(?i:https?://|data:)"
+ASPECT_RATIO_PATTERN = "^[0-9]{1,5}:[0-9]{1,5}$"
 NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 120000}
 """As people write them → the numerator over 1001."""
 
@@ -32,10 +34,10 @@ def _check_aspect_ratio(text: str) -> str:
     return text
 
 
-Url = Annotated[str, Field(min_length=1, pattern=r"^(?i:https?://|data:)", examples=["https://example.com/image1.png"])]
+Url = Annotated[str, Field(min_length=1, pattern=URL_PATTERN, examples=["https://example.com/image1.png"])]
 Id = Annotated[str, Field(min_length=1, max_length=200, examples=["755f9bbb-d99b-4880-992b-f05244ddba61"])]
 AspectRatio = Annotated[
-    str, Field(pattern="^[0-9]{1,5}:[0-9]{1,5}$", examples=["16:9", "19:9"]), AfterValidator(_check_aspect_ratio)
+    str, Field(pattern=ASPECT_RATIO_PATTERN, examples=["16:9", "19:9"]), AfterValidator(_check_aspect_ratio)
 ]
 Resolution = Literal["540p", "720p", "1080p", "4k"]
 Duration = Literal["5s", "9s", "5", "9", 5, 9]
@@ -66,19 +68,16 @@ class Keyframes(Strict):
     frame1: Frame | None = None
 
 
-def refuse_both(body: Any) -> Any:
-    """`keyframes` and its other name, `keywords`, exclude each other."""
-    if isinstance(body, dict) and "keyframes" in body and "keywords" in body:
-        raise ValueError("keyframes and keywords are two names of one field: give one of them")
-    return body
-
-
 class KeyframesOrKeywords(Strict):
     """A body whose `keyframes` may also be called `keywords`, as the published page does in its prose."""
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["keyframes", "keywords"]}})
 
-    _refuse_both = model_validator(mode="before")(refuse_both)
+    def frames_name(self) -> str:
+        """The name that the client used. Raises OrderError where it used both."""
+        if {"keyframes", "keywords"} <= self.model_fields_set:
+            raise OrderError("keyframes and keywords are two names of one field: give one of them", field="keywords")
+        return "keywords" if "keywords" in self.model_fields_set else "keyframes"
 
 
 def duration_seconds(duration: str | int | None) -> Fraction:

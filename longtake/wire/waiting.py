@@ -6,9 +6,9 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from longtake.records import Change, Changes
 
@@ -51,6 +51,8 @@ class Waiting:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._last = 0
+        self._delivered = 0
+        self._looks: dict[tuple[str, tuple[str, ...], int], asyncio.Task[Any]] = {}
         self.num_waiting = 0
 
     def start(self) -> None:
@@ -87,12 +89,21 @@ class Waiting:
                     place.pop(name, None)
 
     async def until(
-        self, ids: Iterable[str], look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], *, seconds: float
+        self,
+        ids: Sequence[str],
+        account: str,
+        look: Callable[[], Coroutine[Any, Any, T]],
+        is_done: Callable[[T], bool],
+        *,
+        seconds: float,
     ) -> T:
-        """What `look` finds as soon as it `is_done`, or after `seconds`. Looks again at each change of state."""
+        """What `look` finds as soon as it `is_done`, or after `seconds`. Looks again at each change of state.
+
+        `look` must find the same for the same ids and account: clients that wait for the same share one look.
+        """
         deadline = asyncio.get_running_loop().time() + seconds
         with self.listen(ids=ids) as listener:
-            found = await look()
+            found = await self._shared(ids, account, look)
             while not is_done(found):
                 try:
                     async with asyncio.timeout_at(deadline):
@@ -100,8 +111,23 @@ class Waiting:
                             pass
                 except TimeoutError:
                     return await look()
-                found = await look()
+                found = await self._shared(ids, account, look)
         return found
+
+    async def _shared(self, ids: Sequence[str], account: str, look: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """One look for all who ask while it runs and nothing has changed since it began."""
+        name = (account, tuple(ids), self._delivered)
+        task: asyncio.Task[T] | None = self._looks.get(name)
+        if task is None:
+            task = self._looks[name] = asyncio.create_task(look())
+
+            def forget(done: asyncio.Task[T]) -> None:
+                del self._looks[name]
+                if not done.cancelled():
+                    done.exception()  # those who wait raise it; where nobody does any more, it is not worth a warning
+
+            task.add_done_callback(forget)
+        return await asyncio.shield(task)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         def tell(batch: list[Change]) -> None:
@@ -118,6 +144,7 @@ class Waiting:
                 self._stop.wait(RETRY_SECONDS)
 
     def _deliver(self, batch: list[Change]) -> None:
+        self._delivered = batch[-1].id
         for change in batch:
             for listener in self._by_id.get(change.generation_id, ()):
                 listener.put(change)

@@ -528,6 +528,22 @@ def test_a_slow_drip_ends_at_the_deadline(first: bytes, drop: bytes, path: Path)
     assert error.retryable
 
 
+def test_silence_after_the_headers_is_no_new_start_of_the_deadline(path: Path) -> None:
+    wait = threading.Event()
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        wait.wait(0.7)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
+        wait.wait(5)
+
+    rules = FetchRules(max_bytes=100, timeout_seconds=0.8, allow=LOOPBACK)
+    with serving(answer) as server:
+        start = time.monotonic()
+        refused(server.url, path, rules)
+        assert time.monotonic() - start < 1.3
+        wait.set()
+
+
 def test_the_deadline_is_for_all_redirects_together(path: Path) -> None:
     wait = threading.Event()
 

@@ -342,9 +342,14 @@ def test_a_broken_profile_counts_as_srgb(icc: bytes) -> None:
     assert_upright(read_still(encoded(picture(), "PNG", icc_profile=icc)))
 
 
-def test_a_grey_image_with_a_colour_profile_stays_grey() -> None:
-    data = encoded(Image.new("L", (8, 8), 100), "PNG", icc_profile=swapped_profile())
-    assert max(abs(level - 100) for level in np.asarray(read_still(data))[4, 4].tolist()) < 3
+def test_a_grey_image_with_a_colour_profile_takes_its_curve_and_stays_grey() -> None:
+    icc = bytearray(swapped_profile())
+    at = icc.index(b"para") + 12
+    icc[at : at + 4] = struct.pack(">I", 1 << 16)  # a gamma of 1 in place of 2.4: nearly linear light
+    data = encoded(Image.new("L", (8, 8), 100), "PNG", icc_profile=bytes(icc))
+    levels = np.asarray(read_still(data))[4, 4].tolist()
+    assert min(levels) > 140
+    assert max(levels) - min(levels) <= 2
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
@@ -409,13 +414,29 @@ def test_fit_covers_any_format_from_any_size(size: tuple[int, int], format: Vide
     assert luma.min() >= 234
 
 
-def test_fit_keeps_the_centre(tmp_path: Path) -> None:
-    image = Image.new("RGB", (400, 100), "white")
-    image.paste("black", (111, 0, 289, 100))  # 16:9 of 100 rows is 178 columns
+@pytest.mark.parametrize(
+    ("size", "centre"),
+    [((400, 100), (111, 0, 289, 100)), ((160, 400), (0, 155, 160, 245))],  # 16:9 of 100 rows, of 160 columns
+)
+def test_fit_keeps_the_centre(size: tuple[int, int], centre: tuple[int, int, int, int], tmp_path: Path) -> None:
+    image = Image.new("RGB", size, "white")
+    image.paste("black", centre)
     path = tmp_path / "still"
     path.write_bytes(encoded(image, "PNG"))
     luma = fit(path, SMALL).planes[0][0]
-    assert luma[:, 2:-2].max() <= 24
+    assert luma[2:-2, 2:-2].max() <= 24
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_decoded_no_larger_than_it_has_to_be(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = picture(800, 100)
+    lying = image.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else image
+    data = encoded(lying, "JPEG", exif=exif.tobytes())
+    assert read_still(data, at_least=(400, 50)).size == (400, 50)
+    assert read_still(data, at_least=(401, 50)).size == (800, 100)
+    assert read_still(data, at_least=(400, 51)).size == (800, 100)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from longtake.engines.base import Plane
 from longtake.engines.motion.blend import Servo
 from longtake.engines.motion.flow import Velocity, optical_flow, velocity_at_end
 from longtake.engines.motion.frame import Frame, frame_at, sharpen_to, sharpness
 from longtake.engines.motion.plan import Footing, Jump, Piece, Planner, Run, Turn
 from longtake.engines.motion.tail import Tail
+from longtake.frames import Plane
 
 _STOP_SECONDS = 0.3
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from longtake.engines.base import Plane
 from longtake.engines.motion.blend import mix
 from longtake.engines.motion.flow import FLOW_SIDE, optical_flow
 from longtake.engines.motion.frame import Field, Frame, Map, pixel_grid, proxy, sample_grid, stretch, warp
+from longtake.frames import Plane
 
 _LEAST_MATCHES = 25
 _FITS_LEVELS = 10.0

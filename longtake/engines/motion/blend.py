@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from longtake.engines.base import Plane
 from longtake.engines.motion.frame import Frame, Map, proxy, stretch
+from longtake.frames import Plane
 
 _SIDE = 240
 _BLOCK = 8

@@ -7,7 +7,6 @@ from typing import Protocol
 
 import numpy as np
 
-from longtake.engines.base import Frames
 from longtake.engines.motion.append import Continuation
 from longtake.engines.motion.camera import Path, Pose, view
 from longtake.engines.motion.flow import mean_squared
@@ -15,6 +14,7 @@ from longtake.engines.motion.frame import Frame, frame_at, proxy, warp
 from longtake.engines.motion.plan import Jump, Run, Turn
 from longtake.engines.motion.stills import MovingStill, ground_depth
 from longtake.engines.motion.tail import usable_tail
+from longtake.frames import Frames
 
 _ENERGY_SIDE = 240
 

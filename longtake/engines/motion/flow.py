@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from longtake.engines.base import Plane
 from longtake.engines.motion.frame import Field, Frame, Map, pixel_grid, sample_grid, warp
+from longtake.frames import Plane
 
 FLOW_SIDE = 480
 """The longer side of the luma proxies that flow is measured on, in pixels."""

@@ -14,15 +14,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from longtake.engines.base import Frames, Plane
+from longtake.frames import Frames, Plane
 
 Field = npt.NDArray[np.float32]
 """float32 (rows, columns, 2): a vector (dx, dy) at each point of a grid."""
+AnyPlane = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Map = npt.NDArray[np.float32]
 """float32 (rows, columns)."""
-
-_NO_MAP = np.empty(0, np.float32)
-"""Tells `cv2.remap` that both coordinates lie in the first map."""
 
 
 class Frame(NamedTuple):
@@ -94,8 +92,7 @@ def warp(frame: Frame, displacement: Field) -> Frame:
 def sample_grid(values: Map | Field, displacement: Field) -> npt.NDArray[np.float32]:
     """A grid's values fetched along a displacement given in the grid's own pixels, bilinear."""
     where = pixel_grid((values.shape[1], values.shape[0])) + displacement
-    sampled = cv2.remap(values, where, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(sampled, np.float32)
+    return np.asarray(_remap(values, where, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE), np.float32)
 
 
 def sharpness(luma: Plane) -> float:
@@ -115,5 +112,10 @@ def sharpen_to(frame: Frame, target: float, most: float = 0.6) -> Frame:
 
 
 def _sample(plane: Plane, where: Field, interpolation: int) -> Plane:
-    sampled = cv2.remap(plane, where, _NO_MAP, interpolation, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(sampled, np.uint8)
+    return np.asarray(_remap(plane, where, interpolation, cv2.BORDER_REFLECT_101), np.uint8)
+
+
+def _remap(values: AnyPlane, where: Field, interpolation: int, border: int) -> AnyPlane:
+    # The stubs want a second map; an empty one makes OpenCV 5.0 read memory that is not there.
+    sampled: AnyPlane = cv2.remap(values, where, None, interpolation, borderMode=border)  # type: ignore[call-overload]
+    return sampled

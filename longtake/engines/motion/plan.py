@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from longtake.engines.base import Plane
 from longtake.engines.motion.frame import proxy
+from longtake.frames import Plane
 
 _SIDE = 80
 _BLOCK = 5

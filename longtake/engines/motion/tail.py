@@ -9,9 +9,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from longtake.engines.base import Frames, Plane
 from longtake.engines.motion.flow import FLOW_SIDE, mean_squared
 from longtake.engines.motion.frame import proxy
+from longtake.frames import Frames, Plane
 
 _GUARD_SIDE = 96
 _MOST_SECONDS = 6.0

@@ -1,0 +1,80 @@
+"""One measured run, in a process of its own so that its peak memory is its own: prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from longtake.engines.motion import Motion
+from longtake.media.decode import read_all
+from longtake.media.encode import encode
+from longtake.media.probe import probe
+from longtake.orders import KeyFrame, Order
+from longtake.planning import plan
+from longtake.rendering import Footage, Source, join, measure_seams, render, timeline_of
+from longtake.sources import keep_still
+from longtake.store import Store
+from longtake.timeline import Segment, Timeline
+
+VIDEO, IMAGE = KeyFrame(type="video", url="-"), KeyFrame(type="image", url="-")
+ORDERS = {
+    "append": Order(before=VIDEO, seconds=Fraction(5), seed=1),
+    "prepend": Order(after=VIDEO, seconds=Fraction(5), seed=1),
+    "bridge": Order(before=VIDEO, after=VIDEO, seconds=Fraction(5), seed=1),
+    "animate": Order(before=IMAGE, seconds=Fraction(5), seed=1),
+    "generate": Order(prompt="sunset over the sea", seconds=Fraction(5), seed=1),
+}
+
+
+def main(name: str, parent: Path, picture: Path, repeats: int) -> None:
+    """`parent`: five seconds of house format; `repeats`: how many of them make up the video that is extended."""
+    order = ORDERS[name]
+    with TemporaryDirectory() as folder:
+        store = Store.in_folder(Path(folder))
+        found = probe(parent)
+        key = "sources/parent.mp4"
+        (store.work_folder or Path(folder)).joinpath("p").write_bytes(parent.read_bytes())
+        store.put_file(key, (store.work_folder or Path(folder)) / "p")
+        # Each repeat is a generation of its own, as in a chain of extensions.
+        segments = tuple(Segment(str(n), key, 0, found.num_frames, found.key_frames) for n in range(repeats))
+        footage = Footage(Timeline(found.format, segments))
+        still = keep_still(picture, "stills/p.png", store, max_pixels=10**8)
+        ends: list[Source] = [
+            None if frame is None else still if frame.type == "image" else footage
+            for frame in (order.before, order.after)
+        ]
+        engine = Motion()
+        before, after = (end.timeline if isinstance(end, Footage) else None for end in ends)
+        started = time.perf_counter()
+        planned = plan(order, before, after, engine.capabilities)
+        rendered = render("new", order, planned, ends[0], ends[1], engine, store, lambda _: None)
+        rendered_at = time.perf_counter()
+        timeline, start = timeline_of(planned, rendered)
+        _, num_bytes = join("new", timeline, store)
+        joined_at = time.perf_counter()
+        measure_seams(planned, order, timeline, ends[0], ends[1], store)
+        done = time.perf_counter()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        frames = read_all(timeline, start, start + planned.outline.num_frames, store.open)
+        encode_started = time.perf_counter()
+        encode(iter([frames]), timeline.format, Path(folder) / "again.mp4")
+        figures = {
+            "render": rendered_at - started,
+            "join": joined_at - rendered_at,
+            "measure": done - joined_at,
+            "total": done - started,
+            "encode_alone": time.perf_counter() - encode_started,
+            "frames": planned.outline.num_frames,
+            "megabytes": num_bytes / 1e6,
+            "peak_memory": peak,
+        }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

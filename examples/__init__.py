@@ -1,0 +1,1 @@
+"""Programs that show how Longtake is used; the tests run them."""

@@ -1,0 +1,102 @@
+"""All wires as one application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from longtake.errors import WorldError
+from longtake.wire import aimlapi, media, native, refusals
+from longtake.wire.access import Access, Metrics
+from longtake.wire.door import Door, Front, in_thread, problem_of, route_class
+from longtake.wire.page import CSP, page
+
+__all__ = ["Front", "build"]
+
+AIMLAPI_PATHS = ("/v1/", "/v2/", "/luma-ai/", "/models/")
+DESCRIPTION = "Makes any video longer: after its end, before its start, or across the gap to another."
+
+
+class Health(BaseModel):
+    status: str
+    version: str
+
+
+def build(front: Front) -> FastAPI:
+    """The application. Its lifespan must be run: it starts the one thread that watches for changes."""
+    door = Door(front)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        door.waiting.start()
+        try:
+            yield
+        finally:
+            await in_thread(door.waiting.stop)
+
+    app = FastAPI(
+        title="Longtake",
+        version=version("longtake"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    metrics = Metrics(front.service.count_by_state, lambda: door.waiting.num_waiting)
+    app.add_middleware(Access, metrics=metrics)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(Exception, _no_route)
+    for router in (
+        aimlapi.router(door),
+        native.router(door),
+        native.uploads_router(door),
+        media.router(door),
+        _operations(door, metrics),
+    ):
+        app.include_router(router)
+
+    async def docs(request: Request) -> Response:
+        html = page(app.openapi(), door.base_url(request))
+        return HTMLResponse(html, headers={"content-security-policy": CSP})
+
+    app.add_route("/docs", docs, include_in_schema=False)
+    return app
+
+
+def _operations(door: Door, metrics: Metrics) -> APIRouter:
+    """For those who run it; no key is asked for."""
+    router = APIRouter(route_class=route_class(refusals.shape, door, locked=False), tags=["Operations"])
+
+    async def healthz() -> Health:
+        """Whether the front answers and reaches its database."""
+        try:
+            await in_thread(door.front.changes.last_id)
+        except Exception:
+            raise WorldError("the database can't be read", retryable=True) from None
+        return Health(status="ok", version=version("longtake"))
+
+    async def read_metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(await in_thread(generate_latest, metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    router.add_api_route("/healthz", healthz, methods=["GET"], responses=refusals.refusals(503))
+    router.add_api_route("/metrics", read_metrics, methods=["GET"], response_class=PlainTextResponse)
+    return router
+
+
+def _no_route(request: Request, error: Exception) -> JSONResponse:
+    """What no route answers for: unknown paths and methods, in the shape of the protocol that the path belongs to."""
+    texts = {404: "there is no such path", 405: f"this path does not take {request.method[:20]}"}
+    if isinstance(error, HTTPException) and error.status_code in texts:
+        error = HTTPException(error.status_code, texts[error.status_code], error.headers)
+    is_aimlapi = f"{request.url.path}/".startswith(AIMLAPI_PATHS)
+    return (aimlapi.shape if is_aimlapi else refusals.shape)(request, problem_of(error))

@@ -1,0 +1,190 @@
+"""Our own protocol, below `/api`: for what no public protocol has. The studio and the command line use only this."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from longtake.records import Generation
+from longtake.wire.answers import RANKS
+from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
+from longtake.wire.events import event_stream
+from longtake.wire.fields import plain_id
+from longtake.wire.native_models import (
+    NativeAnswer,
+    NativeBody,
+    NativeDetail,
+    NativePage,
+    UploadAnswer,
+    native_fields,
+    upload_answer,
+)
+from longtake.wire.refusals import refusals, shape
+from longtake.wire.uploads import receive_file
+
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", pattern="^[0-9]{1,15}$", description="Go on after this event."),
+]
+BINARY = {"type": "string", "format": "binary"}
+UPLOAD_DOC = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": BINARY}, "required": ["file"]},
+            },
+            "application/octet-stream": {"schema": BINARY},
+        },
+    }
+}
+EVENTS_DOC: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a call with a key may answer but success."""
+    return refusals(401, 503, *statuses)
+
+
+def router(door: Door) -> APIRouter:
+    """All routes of the protocol but uploads."""
+    wire = Native(door)
+    made = APIRouter(route_class=route_class(shape, door), dependencies=[BEARER], tags=["Longtake"])
+    add, all_of, one = made.add_api_route, "/api/generations", "/api/generations/{id}"
+    add(all_of, wire.create, methods=["POST"], status_code=201, responses=answers(400, 403, 404, 409, 413))
+    add(all_of, wire.page, methods=["GET"], responses=answers(400))
+    add(one, wire.read, methods=["GET"], responses=answers(400, 404))
+    add(one, wire.delete, methods=["DELETE"], status_code=204, responses=answers(404))
+    add(one + "/cancel", wire.cancel, methods=["POST"], responses=answers(404, 409))
+    add(one + "/retry", wire.retry, methods=["POST"], responses=answers(403, 404, 409))
+    gone: dict[int | str, dict[str, Any]] = {204: {"description": "It has ended, and no event is left to send"}}
+    one_stream, stream = EVENTS_DOC | gone | answers(400, 404), EVENTS_DOC | answers(400)
+    add(one + "/events", wire.events_of_one, methods=["GET"], responses=one_stream, response_class=StreamingResponse)
+    add("/api/events", wire.events, methods=["GET"], responses=stream, response_class=StreamingResponse)
+    return made
+
+
+def uploads_router(door: Door) -> APIRouter:
+    """Uploads, whose bodies may be large."""
+    limited = route_class(shape, door, max_bytes=door.front.max_upload_bytes)
+    made = APIRouter(route_class=limited, dependencies=[BEARER], tags=["Longtake"])
+    made.add_api_route(
+        "/api/uploads",
+        Native(door).upload,
+        methods=["POST"],
+        status_code=201,
+        responses=answers(400, 413),
+        openapi_extra=UPLOAD_DOC,
+    )
+    return made
+
+
+class Native:
+    """The calls of the protocol."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._service = door.front.service
+        self._links = door.front.links
+
+    async def create(self, body: NativeBody, key: Caller, request: Request) -> NativeDetail:
+        """Make a video, or make one longer."""
+        order = body.order(self._links, self._door.base_url(request))
+        made = await in_thread(self._service.submit, key, order, wire="native", request=body.request())
+        return await self._detail(made, request)
+
+    async def page(
+        self,
+        key: Caller,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    ) -> NativePage:
+        """Generations, newest first."""
+        base_url = self._door.base_url(request)
+        found, count = await in_thread(self._service.page, key.account, limit=limit, offset=offset)
+        return NativePage(
+            generations=[NativeAnswer(**native_fields(one, self._links, base_url)) for one in found],
+            count=count,
+            limit=limit,
+            offset=offset,
+            has_more=offset + len(found) < count,
+        )
+
+    async def read(
+        self,
+        id: str,
+        key: Caller,
+        request: Request,
+        wait: Annotated[Literal["dreaming", "completed"] | None, Query(description="Wait for this state.")] = None,
+        timeout: Annotated[float, Query(ge=0, le=30, description="The longest wait, in seconds.")] = 30.0,
+    ) -> NativeDetail:
+        """One generation, now or when it is in the state named or a later one."""
+        plain = plain_id(id)
+
+        async def look() -> Generation:
+            return await in_thread(self._service.get, plain, key.account)
+
+        if wait is None:
+            return await self._detail(await look(), request)
+        rank, seconds = RANKS[wait], min(timeout, self._door.front.wait_seconds)
+        found = await self._door.waiting.until(
+            [plain], key.account, look, lambda one: RANKS[one.state] >= rank, seconds=seconds
+        )
+        return await self._detail(found, request)
+
+    async def delete(self, id: str, key: Caller) -> Response:
+        """Remove it; cancel it where it still runs."""
+        await in_thread(self._service.delete, plain_id(id), key.account)
+        return Response(status_code=204)
+
+    async def cancel(self, id: str, key: Caller, request: Request) -> NativeDetail:
+        """Take the order back while it runs."""
+        return await self._detail(await in_thread(self._service.cancel, plain_id(id), key.account), request)
+
+    async def retry(self, id: str, key: Caller, request: Request) -> NativeDetail:
+        """Try a failed one again."""
+        return await self._detail(await in_thread(self._service.retry, plain_id(id), key.account), request)
+
+    async def events_of_one(self, id: str, key: Caller, last_event_id: LastEventId = None) -> Response:
+        """What happens to one generation, as it happens; ends when it ends."""
+        plain, last = plain_id(id), int(last_event_id) if last_event_id else None
+        found = await in_thread(self._service.get, plain, key.account)
+        if last is not None and found.state in ("completed", "failed"):
+            left = await in_thread(self._door.front.changes.after, last, generation_id=plain, limit=1)
+            if not left:
+                return Response(status_code=204)  # this tells an EventSource not to come again
+        return self._stream(key.account, plain, last)
+
+    async def events(self, key: Caller, last_event_id: LastEventId = None) -> Response:
+        """What happens to all generations, as it happens."""
+        return self._stream(key.account, None, int(last_event_id) if last_event_id else None)
+
+    async def upload(self, key: Caller, request: Request) -> UploadAnswer:
+        """Bring an image or a video: as the part `file` of a form, or as the body itself."""
+        folder = self._door.front.store.work_folder or Path(tempfile.gettempdir())
+        path = folder / f"upload-{uuid.uuid4()}"
+        try:
+            await receive_file(request, path)
+            return upload_answer(await self._door.slowly(self._service.upload, key.account, path))
+        finally:
+            await in_thread(path.unlink, missing_ok=True)
+
+    async def _detail(self, generation: Generation, request: Request) -> NativeDetail:
+        children = await in_thread(self._service.children, generation.id)
+        fields = native_fields(generation, self._links, self._door.base_url(request))
+        return NativeDetail(**fields, children=children)
+
+    def _stream(self, account: str, id: str | None, last: int | None) -> StreamingResponse:
+        waiting, changes = self._door.waiting, self._door.front.changes
+        stream: AsyncIterator[bytes] = event_stream(changes, waiting, account=account, id=id, last=last)
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)

@@ -1,0 +1,256 @@
+"""The bodies of our own protocol, as pydantic models: the published one's, and more."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from longtake.errors import OrderError
+from longtake.orders import PROMPT_LIMIT, KeyFrame, Order, parse_aspect_ratio, parse_resolution
+from longtake.records import Generation, Upload
+from longtake.wire.answers import GenerationAnswer, generation_fields
+from longtake.wire.fields import (
+    AspectRatio,
+    Duration,
+    Id,
+    KeyframesOrKeywords,
+    Model,
+    Resolution,
+    Strict,
+    Url,
+    duration_seconds,
+    exact_frame_rate,
+    plain_id,
+    plain_model,
+    shown,
+)
+from longtake.wire.links import Links
+
+At = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+"""Seconds into a video: it is cut there."""
+Text = Annotated[str, Field(max_length=PROMPT_LIMIT)]
+_URL_OR_UPLOAD = ConfigDict(json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["upload"]}]})
+
+
+class ImageEnd(Strict):
+    """A still: from an address, or brought by an upload."""
+
+    model_config = _URL_OR_UPLOAD
+    type: Literal["image"]
+    url: Url | None = None
+    upload: Id | None = None
+
+
+class VideoEnd(Strict):
+    """Any video: from an address, or brought by an upload."""
+
+    model_config = _URL_OR_UPLOAD
+    type: Literal["video"]
+    url: Url | None = None
+    upload: Id | None = None
+    at: At | None = None
+
+
+class GenerationEnd(Strict):
+    """A video made before."""
+
+    type: Literal["generation"]
+    id: Id
+    at: At | None = None
+
+
+NativeFrame = Annotated[ImageEnd | VideoEnd | GenerationEnd, Field(discriminator="type")]
+
+
+class NativeKeyframes(Strict):
+    """The two ends of the shot: what comes before the new frames, and what after."""
+
+    frame0: NativeFrame | None = None
+    frame1: NativeFrame | None = None
+
+
+ConceptName = Annotated[str, Field(min_length=1, max_length=60, strict=True)]
+
+
+class Concept(Strict):
+    key: ConceptName
+
+
+class NativeBody(KeyframesOrKeywords):
+    """What is to be made. Nulls stand for the defaults."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [{"not": {"required": ["keyframes", "keywords"]}}, {"not": {"required": ["duration", "seconds"]}}],
+        }
+    )
+    prompt: Text = ""
+    negative_prompt: Text = ""
+    keyframes: NativeKeyframes | None = None
+    keywords: Annotated[NativeKeyframes | None, Field(description="Another name for `keyframes`.")] = None
+    model: Model = "ray-2"
+    aspect_ratio: AspectRatio = "16:9"
+    resolution: Resolution | None = "720p"
+    duration: Duration | None = None
+    seconds: Annotated[float, Field(ge=0.1, le=600, allow_inf_nan=False)] | None = None
+    fps: Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)] = 24.0
+    loop: bool = False
+    concepts: Annotated[tuple[ConceptName | Concept, ...], Field(max_length=20, strict=False)] = ()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    generation_type: Literal["video"] = "video"
+    callback_url: Url | None = None
+
+    def order(self, links: Links, base_url: str) -> Order:
+        """Raises OrderError."""
+        if self.duration is not None and self.seconds is not None:
+            raise OrderError("duration and seconds are two names of one thing: give one of them", field="seconds")
+        name = self.frames_name()
+        frames = self.keyframes or self.keywords or NativeKeyframes()
+        return Order(
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            before=_key_frame(frames.frame0, f"{name}.frame0", links, base_url),
+            after=_key_frame(frames.frame1, f"{name}.frame1", links, base_url),
+            model=plain_model(self.model),
+            seconds=self._seconds(),
+            aspect_ratio=parse_aspect_ratio(self.aspect_ratio),
+            short_side=parse_resolution(self.resolution or "720p"),
+            frame_rate=exact_frame_rate(self.fps),
+            loop=self.loop,
+            concepts=self._concepts(),
+            seed=self.seed,
+            callback_url=self.callback_url,
+        )
+
+    def request(self) -> dict[str, Any]:
+        """The body with its defaults filled in, in the one spelling."""
+        filled = shown(self)
+        keywords = filled.pop("keywords")
+        del filled["duration"]
+        return {
+            **filled,
+            "model": plain_model(self.model),
+            "keyframes": filled["keyframes"] or keywords,
+            "resolution": self.resolution or "720p",
+            "seconds": float(self._seconds()),
+            "concepts": list(self._concepts()),
+        }
+
+    def _seconds(self) -> Fraction:
+        return duration_seconds(self.duration) if self.seconds is None else Fraction(str(self.seconds))
+
+    def _concepts(self) -> tuple[str, ...]:
+        return tuple(concept if isinstance(concept, str) else concept.key for concept in self.concepts)
+
+
+class SegmentAnswer(BaseModel):
+    """A stretch of the finished video, and who made it. Seconds count from the video's start."""
+
+    generation_id: str
+    start: float
+    seconds: float
+    frames: int
+
+
+class NewPart(BaseModel):
+    """Where the frames are that this generation added."""
+
+    start: float
+    seconds: float
+    frames: int
+
+
+class NativeAnswer(GenerationAnswer):
+    """A generation, with all that is known of it."""
+
+    progress: float
+    stage: str
+    engine: str
+    parents: list[str]
+    timeline: list[SegmentAnswer] | None
+    new_part: NewPart | None
+    seams: list[dict[str, float]] | None
+    timings: dict[str, float] | None
+
+
+class NativeDetail(NativeAnswer):
+    children: list[str]
+
+
+class NativePage(BaseModel):
+    generations: list[NativeAnswer]
+    count: int
+    limit: int
+    offset: int
+    has_more: bool
+
+
+class UploadAnswer(BaseModel):
+    id: str
+    kind: Literal["image", "video"]
+    width: int
+    height: int
+    seconds: float | None
+    fps: float | None
+
+
+def native_fields(generation: Generation, links: Links, base_url: str) -> dict[str, Any]:
+    """The fields of `NativeAnswer`."""
+    fields = generation_fields(generation, links, base_url)
+    result = generation.result
+    timeline, new_part = None, None
+    if result is not None:
+        made, at, timeline = result.timeline.format, 0, []
+        for segment in result.timeline.segments:
+            start, seconds = float(made.seconds(at)), float(made.seconds(segment.num_frames))
+            timeline.append(
+                SegmentAnswer(
+                    generation_id=segment.generation_id, start=start, seconds=seconds, frames=segment.num_frames
+                )
+            )
+            at += segment.num_frames
+        start, seconds = float(made.seconds(result.new_start)), float(made.seconds(result.new_frames))
+        new_part = NewPart(start=start, seconds=seconds, frames=result.new_frames)
+    return {
+        **fields,
+        "request": {**fields["request"], "seed": generation.order.seed},
+        "progress": generation.progress,
+        "stage": generation.stage,
+        "engine": generation.engine,
+        "parents": [id for _, id in generation.parents],
+        "timeline": timeline,
+        "new_part": new_part,
+        "seams": [dict(seam) for seam in result.seams] if result else None,
+        "timings": dict(result.timings) if result else None,
+    }
+
+
+def upload_answer(upload: Upload) -> UploadAnswer:
+    return UploadAnswer(
+        id=upload.id,
+        kind=upload.kind,
+        width=upload.width,
+        height=upload.height,
+        seconds=upload.seconds,
+        fps=upload.fps,
+    )
+
+
+def _key_frame(
+    frame: ImageEnd | VideoEnd | GenerationEnd | None, field: str, links: Links, base_url: str
+) -> KeyFrame | None:
+    if frame is None:
+        return None
+    if isinstance(frame, GenerationEnd):
+        return KeyFrame(type="generation", id=plain_id(frame.id), at=_fraction(frame.at))
+    at = _fraction(frame.at) if isinstance(frame, VideoEnd) else None
+    if frame.url is None or frame.upload is not None:
+        return KeyFrame(type=frame.type, url=frame.url, upload=frame.upload, at=at)
+    named = links.key_frame(frame.type, frame.url, base_url, f"{field}.url")
+    return KeyFrame(type=named.type, url=named.url, upload=named.upload, at=at)
+
+
+def _fraction(seconds: float | None) -> Fraction | None:
+    return None if seconds is None else Fraction(str(seconds))

@@ -1,0 +1,103 @@
+"""What is written is run: the README's fences, the settings' page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from longtake.errors import CallerError
+from longtake.settings import load, manual, parse_models
+from tests.servers import KEY, Server, served
+
+ROOT = Path(__file__).parents[2]
+FENCES = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+SHELL = [line for kind, text in FENCES if kind == "sh" for line in text.splitlines()]
+
+
+def a_photo(path: Path) -> Path:
+    """A picture with something in it: noise at three scales."""
+    rng = np.random.default_rng(1)
+    layers = [Image.fromarray(rng.integers(0, 255, (n, n, 3), np.uint8)).resize((640, 360)) for n in (4, 16, 64)]
+    picture = np.mean([np.asarray(layer, np.float32) for layer in layers], axis=0)
+    Image.fromarray(picture.astype(np.uint8)).save(path)
+    return path
+
+
+def test_the_readme_s_commands_are_targets_of_make() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = {line.split()[1] for line in SHELL if line.startswith("make ")}
+    assert {"demo", "serve"} <= asked <= targets
+
+
+def test_the_readme_s_command_lines_run_one_after_another(tmp_path: Path) -> None:
+    a_photo(tmp_path / "photo.jpg")
+    commands = [shlex.split(line) for line in SHELL if line.startswith("longtake ")]
+    assert len(commands) == 6
+    for command in commands:
+        quick = [] if "--seconds" in command else ["--seconds", "1"]
+        quick = ["--seconds", "3", "--resolution", "540p"] if command[1] in {"animate", "generate"} else quick
+        done = subprocess.run(
+            [sys.executable, "-m", *command, *quick], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / command[command.index("-o") + 1]).stat().st_size > 10_000
+
+
+def test_the_readme_s_python_runs_and_its_video_comes(server: Server, tmp_path: Path) -> None:
+    (code,) = [text for kind, text in FENCES if kind == "python"]
+    a_photo(tmp_path / "image1.png")
+    with served(tmp_path) as files:
+        for old, new in (
+            ("http://127.0.0.1:8000", server.address), ("my_key", KEY), ("https://example.com", files)
+        ):  # fmt: skip
+            assert code.count(old) == 1
+            code = code.replace(old, new)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        found = re.search(r"'id': '([0-9a-f-]{36})'", done.stdout)
+        assert found, done.stdout
+        assert server.completed(found[1])["video"]["width"] == 1280
+
+
+def test_the_demo_makes_its_videos_and_its_sheet(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.demo", "--out", str(tmp_path / "out"), "--resolution", "540p"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = sorted(path.name for path in (tmp_path / "out").glob("*.mp4"))
+    assert made == ["1-image.mp4", "2-appended.mp4", "3-prepended.mp4", "4-other.mp4", "5-bridged.mp4"]
+    with Image.open(tmp_path / "out" / "contact-sheet.png") as sheet:
+        assert sheet.width > 1000
+    assert all(name in done.stdout for name in made)
+
+
+def test_the_settings_page_is_the_table_of_settings() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == manual(), (
+        "run: python -m longtake.settings > docs/settings.md"
+    )
+
+
+def test_a_variable_that_is_no_setting_is_a_typo() -> None:
+    with pytest.raises(CallerError, match="LONGTAKE_PROT is not a setting"):
+        load({"LONGTAKE_PROT": "1"})
+
+
+def test_the_command_line_goes_before_the_environment() -> None:
+    assert load({}, port=1234).port == 1234
+
+
+@pytest.mark.parametrize(("name", "value"), [("port", "70000"), ("api_key", "short"), ("log_format", "xml")])
+def test_a_setting_that_can_not_be_is_refused_by_its_name(name: str, value: str) -> None:
+    with pytest.raises(CallerError, match=f"LONGTAKE_{name.upper()}"):
+        load({}, **{name: value})
+
+
+def test_models_are_a_list_of_names_with_engines() -> None:
+    assert parse_models("a=motion, b=motion") == {"a": "motion", "b": "motion"}
+    with pytest.raises(CallerError, match="MODEL=ENGINE"):
+        parse_models("a")

@@ -1,0 +1,185 @@
+"""House format: the same parameter sets for any content, exact clocks, whole files or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from longtake.frames import Frames
+from longtake.errors import Cancelled, FaultError
+from longtake.media.colour import to_rgb
+from longtake.media.decode import read_all
+from longtake.media.encode import Encoded, encode, gop_length, parameter_sets
+from longtake.media.house import bring_home
+from longtake.media.probe import probe
+from longtake.video import VideoFormat
+from tests.footage import TINY, bring_home_start, decode_linearly, flat, moving, opener, same, store, timeline
+
+FORMATS = [
+    TINY,
+    VideoFormat(1280, 720, Fraction(24)),
+    VideoFormat(1920, 1080, Fraction(30000, 1001)),
+    VideoFormat(320, 568, Fraction(179, 6)),
+    VideoFormat(2, 2, Fraction(1)),
+]
+
+
+def noise(num_frames: int, width: int, height: int) -> Frames:
+    rng = np.random.default_rng(3)
+    luma = rng.integers(0, 256, (num_frames, height, width), dtype=np.uint8)
+    return Frames((luma, luma[:, ::2, ::2].copy(), luma[:, 1::2, 1::2].copy()))
+
+
+def extradata(path: Path) -> bytes:
+    with av.open(str(path)) as container:
+        return bytes(container.streams.video[0].codec_context.extradata or b"")
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=str)
+def test_parameter_sets_are_the_same_bytes_for_any_content_and_length(format: VideoFormat, tmp_path: Path) -> None:
+    size = format.width, format.height
+    contents = [flat(1, 16, width=size[0], height=size[1]), flat(3, 235, 90, 200, width=size[0], height=size[1])]
+    for frames in (*contents, noise(2, *size)):
+        encode([frames], format, tmp_path / "video.mp4")
+        assert extradata(tmp_path / "video.mp4") == parameter_sets(format)
+
+
+def test_what_is_encoded_is_house_format_with_its_key_frames_where_encoded_says(tmp_path: Path) -> None:
+    encoded = encode([moving(30)], TINY, tmp_path / "video.mp4")
+    assert encoded == Encoded(30, (0, 12, 24), (tmp_path / "video.mp4").stat().st_size)
+    found = probe(tmp_path / "video.mp4")
+    assert found.is_house, found.why_not_house
+    assert (found.format, found.num_frames, found.key_frames) == (TINY, 30, (0, 12, 24))
+    assert gop_length(Fraction(30000, 1001)) == 60
+
+
+def test_a_cut_in_the_picture_makes_no_key_frame(tmp_path: Path) -> None:
+    batches = [flat(4, 16), noise(4, 64, 48), flat(3, 235)]
+    assert encode(batches, TINY, tmp_path / "video.mp4").key_frames == (0,)
+
+
+def test_the_same_frames_give_the_same_bytes_whatever_the_batches(tmp_path: Path) -> None:
+    frames = moving(40)
+    encode([frames], TINY, tmp_path / "a.mp4")
+    encode((frames[k : k + 3] for k in range(0, 40, 3)), TINY, tmp_path / "b.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_frames_given_as_views_with_gaps_are_encoded_as_their_copies(tmp_path: Path) -> None:
+    frames = moving(6, 128, 96)
+    views = Frames(tuple(plane[:, ::2, ::2] for plane in frames.planes))
+    copies = Frames(tuple(np.ascontiguousarray(plane) for plane in views.planes))
+    encode([views], TINY, tmp_path / "a.mp4")
+    encode([copies], TINY, tmp_path / "b.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_rgb_and_yuv_of_the_same_picture_decode_to_the_same_colours(tmp_path: Path) -> None:
+    yuv = moving(8)
+    left, right = store(tmp_path, "yuv", yuv), store(tmp_path, "rgb", to_rgb(yuv))
+    decoded = [read_all(timeline(part), 0, 8, opener(tmp_path)) for part in (left, right)]
+    for a, b, source in zip(*(frames.planes for frames in decoded), yuv.planes, strict=True):
+        assert abs(float(a.mean()) - float(b.mean())) < 0.3
+        assert np.abs(a.astype(int) - b).mean() < 1.5
+        assert np.abs(a.astype(int) - source).mean() < 2
+
+
+def test_batches_are_pulled_one_by_one(tmp_path: Path) -> None:
+    alive: list[int] = []
+
+    def batches() -> Iterator[Frames]:
+        for number in range(30):
+            alive.append(number)
+            yield flat(2, 20 + number)
+            alive.remove(number)
+            assert not alive
+
+    assert encode(batches(), TINY, tmp_path / "video.mp4").num_frames == 60
+
+
+@pytest.mark.parametrize("error", [Cancelled("taken back"), RuntimeError("engine"), KeyboardInterrupt()])
+def test_an_engine_that_raises_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
+    def batches() -> Iterator[Frames]:
+        yield moving(20)
+        raise error
+
+    with pytest.raises(type(error)):
+        encode(batches(), TINY, tmp_path / "video.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_encoding_keeps_the_file_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").write_bytes(b"before")
+    with pytest.raises(FaultError):
+        encode([moving(3, 32, 32)], TINY, tmp_path / "video.mp4")
+    assert (tmp_path / "video.mp4").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_frames_of_the_wrong_size_are_a_fault_and_close_the_generator(tmp_path: Path) -> None:
+    closed = []
+
+    def batches() -> Iterator[Frames]:
+        try:
+            yield moving(2)
+            yield moving(2, 32, 32)
+            yield moving(2)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(FaultError, match="64x48, got Frames"):
+        encode(batches(), TINY, tmp_path / "video.mp4")
+    assert closed == [True]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_closes_the_generator(tmp_path: Path) -> None:
+    batches = (moving(2) for _ in range(3))
+    with pytest.raises(OSError, match="No such file"):
+        encode(batches, TINY, tmp_path / "nowhere" / "video.mp4")
+    assert batches.gi_frame is None
+
+
+def test_no_frames_at_all_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(FaultError, match="no frame was rendered"):
+        encode([], TINY, tmp_path / "video.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def rgb_means(frames: Frames) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return to_rgb(frames).planes[0].reshape(-1, 3).mean(axis=0)
+
+
+def extend_eight_times(folder: Path, tail: Frames, format: VideoFormat) -> Frames:
+    """Each extension plays the decoded tail of the last one backwards, by way of RGB as a diffusion engine does."""
+    for _ in range(8):
+        rgb = to_rgb(tail).planes[0][::-1]
+        part = store(folder, "next", Frames((rgb,)), format)
+        tail = read_all(timeline(part, format=format), 0, part.num_frames, opener(folder))
+    return tail
+
+
+def test_eight_chained_extensions_of_synthetic_footage_keep_their_colours(tmp_path: Path) -> None:
+    start = moving(12)
+    assert np.abs(rgb_means(extend_eight_times(tmp_path, start, TINY)) - rgb_means(start)).max() < 0.5
+
+
+@pytest.mark.parametrize("name", ["mdn_friday.mp4", "intel_car-detection.mp4"])
+def test_eight_chained_extensions_of_real_footage_keep_their_colours(clips: Path, tmp_path: Path, name: str) -> None:
+    part, format = bring_home_start(clips / name, 0.3, tmp_path)
+    start = decode_linearly(tmp_path / part.key)[0]
+    end = extend_eight_times(tmp_path, start, format)
+    assert np.abs(rgb_means(end) - rgb_means(start)).max() < 0.5
+
+
+def test_house_footage_brought_home_again_keeps_its_frames_nearly(tmp_path: Path) -> None:
+    encode([moving(10)], TINY, tmp_path / "a.mp4")
+    bring_home(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    first, second = decode_linearly(tmp_path / "a.mp4")[0], decode_linearly(tmp_path / "b.mp4")[0]
+    assert not same(first, flat(10, 0))
+    assert np.abs(first.planes[0].astype(int) - second.planes[0]).mean() < 1.5
