@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from longtake.records import Changes, Keys, Records, migrate, open_database
 from longtake.service import Service
 from longtake.settings import Settings, parse_models
 from longtake.store import Store
-from longtake.worker import Worker, sweep
+from longtake.worker import Worker, sweep_often
 from longtake.workflows import Executor, OnlyOne, Workflows, migrate_workflows
 
 if TYPE_CHECKING:
@@ -72,12 +73,16 @@ class House:
         if self.settings.secret:
             return self.settings.secret.encode()
         path = self.settings.data / "secret"
-        try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return bytes.fromhex(path.read_text())
-        with os.fdopen(file, "w") as writer:
-            writer.write(secrets.token_hex(32))
+        if not path.exists():
+            # Written aside and linked into place: neither a crash nor another process leaves or sees half of it.
+            draft = path.with_name(f"secret.{secrets.token_hex(8)}")
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
+                writer.write(secrets.token_hex(32))
+                writer.flush()
+                os.fsync(writer.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+            draft.unlink()
         return bytes.fromhex(path.read_text())
 
 
@@ -121,7 +126,7 @@ def back(house: House) -> Executor:
     only_one = OnlyOne(house.settings.data / "worker.lock")
     workflows = Workflows(house.url)
     records = Records(house.database, workflows.enqueue)
-    sweep(records, workflows, house.store)
+    sweep_often(records, workflows, house.store)
     worker = Worker(
         records,
         house.store,

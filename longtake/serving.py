@@ -31,20 +31,22 @@ def serve(house: House, *, with_worker: bool, tell: Callable[[str], None]) -> No
         listener.bind((settings.host, settings.port))
     except OSError as error:
         raise CallerError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}", field="port") from None
-    server = uvicorn.Server(
-        uvicorn.Config(
-            front(house),
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=2,
-            server_header=False,
-            backlog=4096,
-        )
-    )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    tell(f"http://{host}:{listener.getsockname()[1]}")
+    # The worker is started first: while it imports what it needs, the front does.
     child = WorkerChild(settings) if with_worker else None
     try:
+        app = front(house)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=2,
+                server_header=False,
+                backlog=4096,
+            )
+        )
+        tell(f"http://{host}:{listener.getsockname()[1]}")
         server.run(sockets=[listener])
     finally:
         if child:
@@ -53,17 +55,15 @@ def serve(house: House, *, with_worker: bool, tell: Callable[[str], None]) -> No
 
 def work(house: House, *, parent_on_stdin: bool) -> None:
     """Renders until it is told to stop, or until the parent's end of standard input closes: then the parent is gone."""
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    # What runs now is left as it is: the next worker goes on with it, as after a kill.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     if parent_on_stdin:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     executor = back(house)
     executor.start()
     log.info("worker ready", pid=os.getpid())
-    stopped.wait()
-    # What runs now is left as it is: the next worker goes on with it, as after a kill.
-    os._exit(0)
+    threading.Event().wait()
 
 
 class WorkerChild:

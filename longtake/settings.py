@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from longtake.errors import CallerError
 
 PREFIX = "LONGTAKE_"
+FOR_TESTS = {"LONGTAKE_REQUIRE", "LONGTAKE_CLIPS"}
+"""Variables that only the tests and benchmarks read."""
 
 
 class Settings(BaseSettings):
@@ -61,7 +63,7 @@ def load(environment: Mapping[str, str] = os.environ, **given: object) -> Settin
     """The settings; `given` (those that are not None) go before the environment. Raises CallerError."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in environment:
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known | FOR_TESTS:
             raise CallerError(f"{name} is not a setting; these are: {', '.join(sorted(known))}", field=name)
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -88,12 +90,18 @@ def _sentence(error: ValueError) -> str:
 
 def manual() -> str:
     """The settings' reference page, in Markdown."""
-    rows = [
-        f"| `{PREFIX}{name.upper()}` | {f'`{field.default}`' if field.default not in (None, '') else ''} | {field.description} |"
-        for name, field in Settings.model_fields.items()
+    lines = [
+        "# Settings",
+        "",
+        "Variables of the environment; `longtake serve` takes some as options too, which go before them.",
+        "",
+        "| variable | default | what it does |",
+        "|---|---|---|",
     ]
-    head = "# Settings\n\nVariables of the environment; `longtake serve` takes some as options too, which go before them.\n\n"
-    return head + "| variable | default | what it does |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

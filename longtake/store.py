@@ -1,16 +1,20 @@
 """Where bytes are: objects under keys, through obstore. A folder by default; memory for tests and short runs.
 
-An object appears whole or not at all, and is never changed once it is there.
+An object appears whole or not at all, and is never changed once it is there. In a folder, each process makes its
+objects in a work folder of its own, and holds a lock on that as long as it lives: what a dead one left is swept away.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
+import uuid
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import obstore
 from obstore.store import LocalStore, MemoryStore
@@ -28,22 +32,22 @@ class Store:
     def __init__(self, store: LocalStore | MemoryStore, *, folder: Path | None) -> None:
         self._store = store
         self._folder = folder
+        self.work_folder: Path | None = None
+        """A folder from which `put_file` moves instead of copying; None where the store has none."""
+        if folder:
+            self.work_folder, lock = _own_folder(folder / _WORK)
+            weakref.finalize(self, os.close, lock)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Store:
         """Objects as files below `folder`, which is made where it is missing."""
         folder = folder.resolve()
-        (folder / _WORK).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return cls(LocalStore(folder), folder=folder)
 
     @classmethod
     def in_memory(cls) -> Store:
         return cls(MemoryStore(), folder=None)
-
-    @property
-    def work_folder(self) -> Path | None:
-        """A folder from which `put_file` moves instead of copying; None where the store has none."""
-        return self._folder / _WORK if self._folder else None
 
     def put_file(self, key: str, path: Path) -> int:
         """Puts the file at `path` under `key` and removes it there. Returns its size in bytes."""
@@ -52,12 +56,19 @@ class Store:
             if self._folder and path.resolve().is_relative_to(self._folder):
                 _flush_to_disk(path)
                 obstore.rename(self._store, path.resolve().relative_to(self._folder).as_posix(), key)
+                _flush_to_disk((self._folder / key).parent)
             else:
                 obstore.put(self._store, key, path)
                 path.unlink()
         return num_bytes
 
     def put(self, key: str, data: bytes) -> None:
+        if self.work_folder:
+            path = self.work_folder / uuid.uuid4().hex
+            with _told(f"could not store {_checked(key)}"):
+                path.write_bytes(data)
+            self.put_file(key, path)
+            return
         with _told(f"could not store {_checked(key)}"):
             obstore.put(self._store, key, data)
 
@@ -110,11 +121,14 @@ class Store:
             yield from (str(meta["path"]) for meta in batch if not str(meta["path"]).startswith(f"{_WORK}/"))
 
     def sweep_work(self) -> None:
-        """Removes what a killed process left in the work folder."""
-        if not self.work_folder:
+        """Removes what killed processes left half made. What living ones have in hand stays."""
+        if not self._folder:
             return
-        for path in self.work_folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in (self._folder / _WORK).iterdir():
+            lock = _lock(path)
+            if lock is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
 
 
 class _told:  # noqa: N801
@@ -140,6 +154,35 @@ def _checked(key: str) -> str:
 
 
 def _flush_to_disk(path: Path) -> None:
-    file: IO[bytes]
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """A file's bytes, or a folder's names: a rename outlives a power cut only once its folder is flushed."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _own_folder(work: Path) -> tuple[Path, int]:
+    """A new folder in `work`, and its lock."""
+    while True:
+        folder = work / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        lock = _lock(folder)
+        if lock is not None and folder.is_dir():
+            return folder, lock
+        if lock is not None:  # swept away by another process before the lock was ours
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Locks the folder; the kernel unlocks it when we die. None where another holds it, or it is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

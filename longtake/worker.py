@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ T = TypeVar("T")
 log = structlog.get_logger("longtake.worker")
 REPORT_SECONDS = 0.1
 """Progress is written, and a cancel noticed, this often at most."""
+SWEEP_SECONDS = 30.0
 
 
 class Worker:
@@ -166,14 +168,28 @@ class Worker:
 
 
 def sweep(records: Records, workflows: Workflows, store: Store) -> None:
-    """At a worker's start: ends what no workflow will ever end, and removes half-made files."""
+    """Ends what no workflow will ever end, and removes what dead processes left half made."""
     store.sweep_work()
-    for id, why in workflows.lost(records.unfinished()):
-        log.error("lost", generation=id, workflow=why)
-        died = why == "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
-        records.fail(
-            id, "its worker died each time that it was tried" if died else "a fault of ours: it was lost", "fault"
-        )
+    lost = workflows.lost(records.unfinished())
+    still = {id for id, _ in records.unfinished()} if lost else set()
+    for id, why in lost:
+        if id in still and records.fail(id, f"a fault of ours: its workflow was lost ({why.lower()})", "fault"):
+            log.error("lost", generation=id, workflow=why)
+
+
+def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
+    """Sweeps now, and from time to time in a thread of its own."""
+    sweep(records, workflows, store)
+
+    def go_on() -> None:
+        while True:
+            time.sleep(SWEEP_SECONDS)
+            try:
+                sweep(records, workflows, store)
+            except Exception:
+                log.exception("could not sweep")
+
+    threading.Thread(target=go_on, name="longtake-sweep", daemon=True).start()
 
 
 def _progress(records: Records, id: str, num_frames: int) -> Callable[[int], None]:

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig
 
 from longtake.errors import FaultError
 
 T = TypeVar("T")
+log = structlog.get_logger("longtake.workflows")
+NAME = "longtake"
 QUEUE = "render"
 WORKFLOW = "generation"
 VERSION = "1"
 """Names the order of steps. Raised only when that order changes: runs of another version are not taken over."""
-MOST_DEATHS = 3
-"""How often a generation may take its worker down with it before it is given up."""
+MOST_DEATHS = 5
+"""So many workers may die in one and the same step of a generation before it is given up."""
 POLL_SECONDS = 0.05
 
 
@@ -68,8 +71,20 @@ class Workflows:
         if not ids:
             return []
         found = self._client.list_workflows(workflow_ids=list(ids), load_input=False, load_output=False)
-        over = {"ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED", "SUCCESS"}
-        return [(ids[status.workflow_id], status.status) for status in found if status.status in over]
+        states = {status.workflow_id: status.status for status in found}
+        live = {"ENQUEUED", "DELAYED", "PENDING"}
+        return [(id, states.get(name, "MISSING")) for name, id in ids.items() if states.get(name) not in live]
+
+    def open_queue(self, concurrency: int) -> None:
+        """Before an executor is launched: one that finds no queue looks again only after a second."""
+        self._client.register_queue(
+            QUEUE, worker_concurrency=concurrency, polling_interval_sec=POLL_SECONDS, application_name=NAME
+        )
+
+    def num_starts(self, workflow_id: str) -> int:
+        """How many workers have begun or taken up this workflow, the one that runs it now included."""
+        (found,) = self._client.list_workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
+        return found.recovery_attempts or 1
 
     def close(self) -> None:
         self._client.destroy()
@@ -80,7 +95,11 @@ class OnlyOne:
 
     def __init__(self, path: Path) -> None:
         self._file: IO[str] = path.open("w")
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.warning("waiting: another worker has this data folder", lock=str(path))
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
 
     def release(self) -> None:
         self._file.close()
@@ -93,8 +112,9 @@ class Executor:
         _quiet()
         self._holds = holds
         self._concurrency = concurrency
+        self._workflows = Workflows(url)
         config: DBOSConfig = {
-            "name": "longtake",
+            "name": NAME,
             "system_database_url": url,
             "application_version": VERSION,
             "executor_id": name,
@@ -104,29 +124,42 @@ class Executor:
         }
         DBOS(config=config)
 
-        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MOST_DEATHS)
+        @DBOS.workflow(name=WORKFLOW)
         def generation(generation_id: str) -> None:
-            run(generation_id, _step)
+            run(generation_id, self._steps(str(DBOS.workflow_id)))
 
     def start(self) -> None:
         """Takes up what an earlier process of this name left, then what is queued."""
+        self._workflows.open_queue(self._concurrency)
         DBOS.listen_queues([QUEUE])
         DBOS.launch()
-        DBOS.register_queue(
-            QUEUE,
-            worker_concurrency=self._concurrency,
-            polling_interval_sec=POLL_SECONDS,
-            on_conflict="always_update",
-        )
 
     def stop(self) -> None:
         """Leaves what is not finished to the next process of this name."""
         DBOS.destroy(destroy_registry=True)
+        self._workflows.close()
         self._holds.release()
 
+    def _steps(self, workflow_id: str) -> Step:
+        """`Step` for one run of a workflow. With each result it keeps which start of the workflow made it.
 
-def _step(name: str, function: Callable[[], T]) -> T:
-    return DBOS.run_step({"name": name}, function)
+        So a step knows how many workers have died since the one before it was done. DBOS counts them for the whole
+        workflow, and would give up a long one that was merely interrupted often.
+        """
+        start, last = self._workflows.num_starts(workflow_id), 1
+
+        def step(name: str, function: Callable[[], T]) -> T:
+            nonlocal last
+
+            def first() -> tuple[int, T]:
+                if start - last >= MOST_DEATHS:
+                    raise FaultError(f"{MOST_DEATHS} workers died while they tried to {name}")
+                return start, function()
+
+            last, value = DBOS.run_step({"name": name}, first)
+            return value
+
+        return step
 
 
 def _workflow_id(generation_id: str, attempt: int) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
-from longtake.frames import Frames
+from longtake.frames import Frames, Plane
 from longtake.media.encode import Encoded, encode
 from longtake.media.house import bring_home
+from longtake.media.planes import empty_frames
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
 
@@ -24,24 +25,27 @@ TINY = VideoFormat(64, 48, Fraction(6))
 
 
 def moving(num_frames: int, width: int = 64, height: int = 48, *, seed: int = 0, step: float = 1.5) -> Frames:
-    """A smooth coloured texture that pans by `step` pixels a frame, 4:2:0."""
+    """A smooth texture that pans by `step` pixels a frame, 4:2:0, in colours that RGB has too."""
     rng = np.random.default_rng(seed)
     wide = width + int(abs(step) * num_frames) + 2
-    coarse = rng.integers(30, 220, (3, height // 8 + 2, wide // 8 + 2), dtype=np.uint8)
-    texture = [cv2.resize(plane, (wide, height), interpolation=cv2.INTER_CUBIC) for plane in coarse]
-    planes = []
+    coarse = rng.integers(70, 180, (3, height // 8 + 2, wide // 8 + 2), dtype=np.uint8)
+    texture = [
+        np.asarray(cv2.resize(plane, (wide, height), interpolation=cv2.INTER_CUBIC), np.uint8) for plane in coarse
+    ]
+    planes: list[Plane] = []
     for index, plane in enumerate(texture):
         shifted = [plane[:, int(k * step) : int(k * step) + width] for k in range(num_frames)]
-        stack = np.stack(shifted) if index == 0 else np.stack(shifted)[:, ::2, ::2] // 3 + 85
+        stack = np.stack(shifted) if index == 0 else np.stack(shifted)[:, ::2, ::2] // 4 + 97
         planes.append(np.ascontiguousarray(stack, np.uint8))
     return Frames(tuple(planes))
 
 
 def flat(num_frames: int, y: int, u: int = 128, v: int = 128, *, width: int = 64, height: int = 48) -> Frames:
     """Frames of one colour, 4:2:0."""
-    chroma = (num_frames, height // 2, width // 2)
-    levels = ((num_frames, height, width), y), (chroma, u), (chroma, v)
-    return Frames(tuple(np.full(shape, level, np.uint8) for shape, level in levels))
+    planes = empty_frames(num_frames, width, height)
+    for plane, level in zip(planes.planes, (y, u, v), strict=True):
+        plane[:] = level
+    return planes
 
 
 def store(folder: Path, key: str, frames: Frames, format: VideoFormat = TINY) -> Segment:

@@ -53,7 +53,7 @@ class Rig:
     folder: Path
 
     @classmethod
-    def build(cls, folder: Path, **settings: Any) -> Rig:
+    def build(cls, folder: Path, *, fetch_seconds: float = 10, **settings: Any) -> Rig:
         engine = open_database(f"sqlite:///{folder / 't.db'}")
         migrate(engine)
         records = Records(engine, lambda *_: None)
@@ -62,7 +62,7 @@ class Rig:
         keys.ensure(KEY)
         if not any(key.account == "another" for key in keys.all()):
             keys.create("another", account="another", secret=OTHER_KEY)
-        rules = FetchRules(max_bytes=10_000_000, timeout_seconds=10, allow=(ip_network("127.0.0.0/8"),))
+        rules = FetchRules(max_bytes=10_000_000, timeout_seconds=fetch_seconds, allow=(ip_network("127.0.0.0/8"),))
         service = Service(
             records,
             store,

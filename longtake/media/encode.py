@@ -36,8 +36,11 @@ THREADS: Final = 2
 X264_OPTIONS: Final = {
     "preset": "veryfast",
     "crf": "17",
-    # force-cfr: the time base in the SPS is the rate; cpu-independent: the same bytes on every machine
-    "x264-params": "bframes=0:scenecut=0:open-gop=0:repeat-headers=0:force-cfr=1:cpu-independent=1",
+    # force-cfr: the time base in the SPS is the rate; cpu-independent: the same bytes on every machine.
+    # The last four keep colours: H.264's prediction rounds up, and what is not coded stays brighter. Over eight
+    # generations real footage drifts by up to 0.9 levels with them, by up to 1.7 without, at twice the speed.
+    "x264-params": "bframes=0:scenecut=0:open-gop=0:repeat-headers=0:force-cfr=1:cpu-independent=1"
+    ":subme=6:trellis=1:no-psy=1:chroma-qp-offset=-6",
 }
 MP4_OPTIONS: Final = {
     "use_editlist": "0",  # an edit list counts milliseconds: it would round the end of what starts at 0 anyway

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -73,18 +73,20 @@ def bring_home(
     format = VideoFormat(*house_size(found, size_multiple), found.rate.frame_rate)
     remarks = list(_remarks(found, format))
     with open_video(source) as (container, stream):
-        decoded: Iterable[VideoFrame] = _decode(container, stream, remarks)
+        decoded: Iterable[VideoFrame] = _decode(container, stream, found.pts, remarks)
         if found.interlaced:
             decoded = _deinterlaced(decoded, stream)
         encoded = encode(_at_constant_rate(decoded, found, format), format, path)
     return encoded, format, tuple(remarks)
 
 
-def _decode(container: InputContainer, stream: VideoStream, remarks: list[str]) -> Iterator[VideoFrame]:
+def _decode(
+    container: InputContainer, stream: VideoStream, stamps: Sequence[int], remarks: list[str]
+) -> Iterator[VideoFrame]:
     """Every frame; those ahead of the first key frame are left out. Raises MediaError at the first broken one."""
     stream.codec_context.thread_type = ThreadType.FRAME
     stream.codec_context.thread_count = THREADS
-    num_lead, seconds = 0, None
+    seconds = None
     try:
         for packet in container.demux(stream):
             try:
@@ -92,22 +94,21 @@ def _decode(container: InputContainer, stream: VideoStream, remarks: list[str]) 
             except av.InvalidDataError:
                 if seconds is not None:
                     raise
-                num_lead += 1
                 continue
             for frame in frames:
                 if frame.is_corrupt and seconds is None:
-                    num_lead += 1
                     continue
                 if frame.is_corrupt:
                     raise MediaError(f"the video is broken: decoding failed at {frame.time or seconds or 0:.2f} s")
+                num_lead = sum(stamp < (frame.pts or 0) for stamp in stamps) if seconds is None else 0
+                if num_lead:
+                    remarks.append(f"{num_lead} frames ahead of the first key frame left out")
                 seconds = frame.time or 0.0
                 yield frame
     except av.FFmpegError as error:
         raise MediaError(f"the video is broken: decoding failed at {seconds or 0:.2f} s") from error
     if seconds is None:
         raise MediaError("the video is broken: no frame of it can be decoded")
-    if num_lead:
-        remarks.append(f"{num_lead} frames ahead of the first key frame left out")
 
 
 def _deinterlaced(decoded: Iterable[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:

@@ -17,7 +17,7 @@ from longtake.media.output import whole_file
 COLUMNS: Final = 8
 MARGIN: Final = 16
 GAP: Final = 4
-SEAM_GAP: Final = 28
+SEAM_GAP: Final = 48
 TITLE_HEIGHT: Final = 34
 LABEL_HEIGHT: Final = 18
 BACKGROUND, TEXT, FAINT, SEAM_COLOUR = "#14161a", "#f2f3f5", "#8b919c", "#ff5a36"

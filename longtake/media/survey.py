@@ -31,6 +31,7 @@ OPEN_OPTIONS: Final = {
     "protocol_whitelist": "file",
     "max_pixels": str(MOST_PIXELS_ACROSS**2),
 }
+BROKEN_INDEX: Final = "the video file is cut off or broken: its index can't be read"
 PROGRESSIVE: Final = (0, 1)
 """AVFieldOrder: unknown, progressive."""
 
@@ -95,20 +96,25 @@ def _why_unreadable(source: Path | BinaryIO) -> str:
     if not start:
         return "the file is empty (0 bytes)"
     if start[4:8] == b"ftyp" or start[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
-        return "the video file is cut off or broken: its index can't be read"
+        return BROKEN_INDEX
     return "the file is not a video of a kind that can be read"
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams and container.streams.audio:
+        raise MediaError("the file has sound only, no video")
     if not streams:
-        raise MediaError("the file has sound only, no video" if container.streams.audio else "the file has no video")
+        raise MediaError(BROKEN_INDEX if container.format.name.startswith("mov") else "the file has no video")
     stream = streams[0]
     context = stream.codec_context
     if context is None:
         raise MediaError("the video's codec is not known")
     if max(context.width, context.height) > MOST_PIXELS_ACROSS:
         raise MediaError(_too_large(context.width, context.height))
+    if not context.width * context.height:  # FFmpeg sets both to 0 where they are over max_pixels
+        raise MediaError(f"the video's size can't be read, or is over {MOST_PIXELS_ACROSS} pixels across")
+    context.options = {"max_pixels": OPEN_OPTIONS["max_pixels"]}
     return stream
 
 

@@ -178,9 +178,7 @@ class AimlApi:
         try:
             await self._door.slowly(self._door.front.fetcher.fetch, body.url, path)
             kept = await self._door.slowly(self._service.upload, key.account, path)
-        except FetchError as error:
-            if error.retryable:
-                raise
+        except FetchError as error:  # the client's address, not a part of ours: no 5xx
             raise OrderError(error.message, field="url") from None
         except CallerError as error:
             error.field = error.field or "url"

@@ -49,17 +49,21 @@ class Links:
     def key_frame(self, type: Literal["image", "video"], url: str, base_url: str, field: str) -> KeyFrame:
         """The end of a shot at `url`. An address of ours is known again: it stands for the upload, and is not fetched.
 
-        Raises OrderError for an address of ours that was changed, has expired, or is not an upload's.
+        It is known by its signature, whatever host name it was reached by. Raises OrderError for an address below
+        `base_url` that was changed or has expired, and for one of ours that is not an upload's.
         """
-        prefix = f"{base_url}/media/"
-        if not url.startswith(prefix):
+        try:
+            parts = urlsplit(url)
+        except ValueError:
             return KeyFrame(type=type, url=url)
-        parts = urlsplit(url[len(prefix) :])
-        query = parse_qs(parts.query)
+        key, query = parts.path.removeprefix("/media/"), parse_qs(parts.query)
         expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
-        if self.seconds_left(parts.path, expires, signature) is None:
+        is_signed = self.seconds_left(key, expires, signature) is not None
+        if not is_signed and url.startswith(f"{base_url}/media/"):
             raise OrderError("this address of ours was changed, or has expired", field=field)
-        upload = UPLOAD_KEY.fullmatch(parts.path)
+        if not is_signed:
+            return KeyFrame(type=type, url=url)
+        upload = UPLOAD_KEY.fullmatch(key)
         if upload is None:
             raise OrderError(
                 "of our own addresses only those of uploads are taken here: name a generation by its id", field=field

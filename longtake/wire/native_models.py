@@ -83,7 +83,15 @@ class NativeBody(KeyframesOrKeywords):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "allOf": [{"not": {"required": ["keyframes", "keywords"]}}, {"not": {"required": ["duration", "seconds"]}}],
+            "allOf": [
+                {"not": {"required": ["keyframes", "keywords"]}},
+                {
+                    "not": {
+                        "required": ["duration", "seconds"],
+                        "properties": {name: {"not": {"type": "null"}} for name in ("duration", "seconds")},
+                    }
+                },
+            ],
         }
     )
     prompt: Text = ""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from longtake.frames import Frames
 from longtake.errors import FaultError
+from longtake.frames import Frames
 from longtake.media import decode
 from longtake.media.decode import read, read_all
 from longtake.media.objects import OpenObject

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtake.frames import Frames
 from longtake.errors import FaultError
+from longtake.frames import Frames
 from longtake.media import splice as splicing
 from longtake.media.decode import read_all
 from longtake.media.planes import concatenate
@@ -111,7 +111,7 @@ def cut_start(shelf: Shelf, joined: Timeline, frame: int) -> Timeline:
 
 
 def test_real_footage_is_spliced_bit_for_bit_and_is_house_format_still(clips: Path, tmp_path: Path) -> None:
-    for name, seconds in (("sam2_juggle.mp4", 0.7), ("mdn_friday.mp4", 2.2)):
+    for name, seconds in (("sam2_juggle.mp4", 0.4), ("mdn_friday.mp4", 1.0)):
         segment, format = bring_home_start(clips / name, seconds, tmp_path)
         own, _ = decode_linearly(tmp_path / segment.key)
         stop = segment.num_frames - 7
@@ -199,4 +199,4 @@ def test_a_timeline_that_wants_more_than_an_object_holds_is_a_fault(shelf: Shelf
     joined = timeline(Segment("short", "short", 0, 30, (0,)))
     with pytest.raises(FaultError, match="short ends at frame 9"):
         splice(joined, opener(shelf.folder), tmp_path / "video.mp4")
-    assert TINY == joined.format
+    assert joined.format == TINY

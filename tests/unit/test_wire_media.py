@@ -169,7 +169,13 @@ class TestLinks:
         links, id = Links(LINK_SECRET, 60), new_id()
         url = links.url(f"uploads/{id}.png", "https://me")
         assert links.key_frame("image", url, "https://me", "f").upload == id
-        assert links.key_frame("image", url, "https://other", "f").url == url
+        assert links.key_frame("image", url, "http://also-me:8080", "f").upload == id
+        for foreign in (
+            "https://other/media/a.png?signature=1&expires=2",
+            url[:-1].replace("me", "other"),
+            "http://[x",
+        ):
+            assert links.key_frame("image", foreign, "https://me", "f").url == foreign
         for bad in (url[:-1], links.url("videos/a.mp4", "https://me")):
             with pytest.raises(OrderError):
                 links.key_frame("image", bad, "https://me", "f")
