@@ -120,7 +120,7 @@ class Service:
             return
         self._store.delete(generation.result.video_key)
         self._store.delete(generation.result.image_key)
-        if not self._records.children(id):
+        if not self._records.was_extended(id):
             self._store.delete(generation.result.segment_key)
 
     def upload(self, account: str, path: Path) -> Upload:

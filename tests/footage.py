@@ -69,8 +69,7 @@ def decode_linearly(path: Path) -> tuple[Frames, list[int]]:
         frames = list(container.decode(container.streams.video[0]))
         stamps = [frame.pts for frame in frames]
     width, height = frames[0].width, frames[0].height
-    packed = np.stack([frame.to_ndarray() for frame in frames])
-    assert packed.dtype == np.uint8
+    packed: Plane = np.asarray(np.stack([frame.to_ndarray() for frame in frames]), np.uint8)
     luma, chroma = packed[:, :height], packed[:, height:].reshape(len(frames), 2, height // 2, width // 2)
     return Frames((luma, chroma[:, 0], chroma[:, 1])), [int(stamp or 0) for stamp in stamps]
 

@@ -66,7 +66,7 @@ class Report(Protocol):
 
 
 class Engine(Protocol):
-    """Renders shots. One instance serves one process; calls do not overlap."""
+    """Renders shots. One instance serves one process; where calls must not overlap, the engine itself sees to it."""
 
     capabilities: Capabilities
 

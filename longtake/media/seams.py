@@ -20,7 +20,7 @@ FLOW_FLOOR: Final = 0.05
 SHARPNESS_FLOOR: Final = 1.0
 """Levels squared: a Laplacian's variance below it is a plain surface."""
 PROXY_WIDTH: Final = 240
-COLOUR_WIDTH: Final = 64
+COLOUR_SIZE: Final = (64, 36)
 SAMPLES: Final = 8
 
 
@@ -95,7 +95,7 @@ def _places(num_frames: int) -> Sequence[int]:
 def _motion(luma: Plane) -> float | None:
     if len(luma) < 2:
         return None
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     lengths = []
     for place in _places(len(luma) - 1):
         left, right = _proxy(luma[place], PROXY_WIDTH), _proxy(luma[place + 1], PROXY_WIDTH)
@@ -117,8 +117,13 @@ def _sharpness(luma: Plane) -> float:
 
 
 def _mean_lab(frames: Frames) -> Lab:
-    means = []
-    for place in _places(frames.num_frames):
-        rgb = to_rgb(frames[place : place + 1]).planes[0][0]
-        means.append(rgb_to_lab(_proxy(rgb, COLOUR_WIDTH)).reshape(-1, 3).mean(axis=0))
-    return np.asarray(np.mean(means, axis=0), np.float64)
+    width, height = COLOUR_SIZE
+    sizes = (width, height), (width // 2, height // 2), (width // 2, height // 2)
+    places = _places(frames.num_frames)
+    small = Frames(
+        tuple(
+            np.stack([np.asarray(cv2.resize(plane[k], size, interpolation=cv2.INTER_AREA), np.uint8) for k in places])
+            for plane, size in zip(frames.planes, sizes, strict=True)
+        )
+    )
+    return np.asarray(rgb_to_lab(to_rgb(small).planes[0]).reshape(-1, 3).mean(axis=0), np.float64)

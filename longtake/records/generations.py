@@ -254,6 +254,12 @@ class Records:
         with self._reader.begin() as connection:
             return [child for (child,) in connection.execute(query)]
 
+    def was_extended(self, id: str) -> bool:
+        """Whether any generation ever extended this one: timelines may hold its segment, even if a deleted child's own
+        children alone do."""
+        with self._reader.begin() as connection:
+            return bool(connection.execute(sa.select(sa.exists().where(parents.c.parent_id == id))).scalar_one())
+
     def unfinished(self) -> list[tuple[str, int]]:
         """`(id, attempt)` of all that have not ended and wait for no parent: each should have a live workflow."""
         running = generations.alias("running")

@@ -25,6 +25,7 @@ class Motion:
     capabilities = Capabilities(
         name="motion",
         concepts=CONCEPTS,
+        previews=True,
         description="No weights: moves the camera, continues motion and replays real frames; invents nothing.",
     )
 
