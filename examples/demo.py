@@ -128,9 +128,8 @@ class Demo:
         table = Table("result", "seconds", "MB", "seam at", "jump", "motion", "sharpness", "colour")
         rows = []
         for made in self.made:
-            timeline = a_timeline(made.path)
-            rate, seams = timeline.format.frame_rate, made.answer["seams"]
-            cells = [[f"{seam['frame'] / float(rate):.2f} s"] + [f"{seam[f]:.2f}" for f in FIGURES] for seam in seams]
+            timeline, seams = a_timeline(made.path), made.answer["seams"]
+            cells = [[f"{seam['at']:.2f} s"] + [f"{seam[figure]:.2f}" for figure in FIGURES] for seam in seams]
             table.add_row(
                 made.path.name,
                 f"{float(timeline.seconds):.2f}",
@@ -160,7 +159,7 @@ def around_seams(made: Made, timeline: Timeline) -> list[Any]:
     rows = []
     for seam in made.answer["seams"]:
         start, stop = max(0, seam["frame"] - around), min(timeline.num_frames, seam["frame"] + around)
-        title = f"{made.path.name}: seam at {float(timeline.format.seconds(seam['frame'])):.2f} s"
+        title = f"{made.path.name}: seam at {seam['at']:.2f} s"
         rows.append((title, read_all(timeline, start, stop, str), seam["frame"] - start))
     return rows
 

@@ -18,17 +18,20 @@ from longtake.video import Still
 
 TRIES = 3
 FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+"""A server that asks for more patience than this is not asked again."""
 
 
 def fetch_patiently(fetcher: Fetcher, url: str, path: Path) -> None:
-    """Fetches to `path`; what may go better a moment later is tried again. Raises FetchError."""
+    """Fetches to `path`; what may go better a moment later is tried again, when the server says so. Raises FetchError."""
     for attempt in range(TRIES):
         try:
             fetcher.fetch(url, path)
         except FetchError as error:
-            if not error.retryable or attempt == TRIES - 1:
+            pause = max(FIRST_PAUSE_SECONDS * 2**attempt, error.retry_after_seconds or 0.0)
+            if not error.retryable or attempt == TRIES - 1 or pause > LONGEST_PAUSE_SECONDS:
                 raise
-            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+            time.sleep(pause)
         else:
             return
 

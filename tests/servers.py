@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import http.server
 import os
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,18 @@ class Server:
     def make(self, body: dict[str, Any], path: str = "/api/generations") -> dict[str, Any]:
         return self.completed(self.create(body, path))
 
+    def upload(self, path: Path) -> str:
+        """Brings a file, and returns its id."""
+        answer = self.client.post("/api/uploads", files={"file": (path.name, path.read_bytes())})
+        assert answer.status_code == 201, answer.text
+        id: str = answer.json()["id"]
+        return id
+
+    def count(self) -> int:
+        """How many generations the account has."""
+        found: int = self.client.get("/api/generations", params={"limit": 1}).json()["count"]
+        return found
+
     def download(self, url: str, path: Path) -> Path:
         answer = self.client.get(url)
         assert answer.status_code == 200, answer.text
@@ -109,8 +122,53 @@ def served(folder: Path) -> Iterator[str]:
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None: ...
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
+    with listening(functools.partial(Quiet, directory=str(folder))) as address:
+        yield address
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What a little server answers at one path. `opened`: it waits until this is set."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    opened: threading.Event | None = None
+
+
+@contextlib.contextmanager
+def replying(replies: Mapping[str, Reply]) -> Iterator[str]:
+    """The address of a little server that answers by path: `{"/image.png": Reply(404)}`. Others are not there."""
+
+    class Replies(http.server.BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+        def do_GET(self) -> None:
+            reply = replies.get(self.path, Reply(404))
+            if reply.opened:
+                reply.opened.wait()
+            self.send_response(reply.status)
+            for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(reply.body)
+
+    try:
+        with listening(Replies) as address:
+            yield address
+    finally:
+        for reply in replies.values():
+            if reply.opened:
+                reply.opened.set()
+
+
+@contextlib.contextmanager
+def listening(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a little server with this handler."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

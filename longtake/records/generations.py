@@ -45,7 +45,8 @@ class Result:
     segment_key: str
     image_key: str
     num_bytes: int
-    seams: tuple[dict[str, float], ...]
+    seams: tuple[dict[str, Any], ...]
+    """Each as `media.seams.Seam.to_json` gives it."""
     notes: tuple[str, ...]
     timings: dict[str, float] = field(hash=False)
     """Seconds that each step took."""

@@ -170,6 +170,19 @@ class NewPart(BaseModel):
     frames: int
 
 
+class SeamAnswer(BaseModel):
+    """The figures of one join; 1 is as smooth, as moving, as sharp as the footage itself, colour 0 is no change."""
+
+    frame: int
+    """The first frame after it; 0 is where a loop's end meets its start."""
+    at: float
+    """Seconds from the video's start."""
+    jump: float
+    motion: float
+    sharpness: float
+    colour: float
+
+
 class NativeAnswer(GenerationAnswer):
     """A generation, with all that is known of it."""
 
@@ -179,7 +192,7 @@ class NativeAnswer(GenerationAnswer):
     parents: list[str]
     timeline: list[SegmentAnswer] | None
     new_part: NewPart | None
-    seams: list[dict[str, float]] | None
+    seams: list[SeamAnswer] | None
     timings: dict[str, float] | None
 
 
@@ -208,7 +221,7 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
     """The fields of `NativeAnswer`."""
     fields = generation_fields(generation, links, base_url)
     result = generation.result
-    timeline, new_part = None, None
+    timeline, new_part, seams = None, None, None
     if result is not None:
         made, at, timeline = result.timeline.format, 0, []
         for segment in result.timeline.segments:
@@ -220,6 +233,7 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
             )
             at += segment.num_frames
         start, seconds = float(made.seconds(result.new_start)), float(made.seconds(result.new_frames))
+        seams = [SeamAnswer(at=float(made.seconds(int(seam["frame"]))), **seam) for seam in result.seams]
         new_part = NewPart(start=start, seconds=seconds, frames=result.new_frames)
     return {
         **fields,
@@ -230,7 +244,7 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
         "parents": [id for _, id in generation.parents],
         "timeline": timeline,
         "new_part": new_part,
-        "seams": [dict(seam) for seam in result.seams] if result else None,
+        "seams": seams,
         "timings": dict(result.timings) if result else None,
     }
 

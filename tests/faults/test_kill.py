@@ -156,7 +156,9 @@ def made(id: str) -> dict[str, str]:
     return {"type": "generation", "id": id}
 
 
-def kill_and_restart(server: Server, whom: str, story: Story, num_workers: int) -> tuple[dict[Step, str], Counter[Step]]:
+def kill_and_restart(
+    server: Server, whom: str, story: Story, num_workers: int
+) -> tuple[dict[Step, str], Counter[Step]]:
     """Kills one process; what was kept and what was logged at that moment."""
     worker = story.workers()[-1]
     if whom == "worker":
@@ -228,7 +230,9 @@ def check_steps(story: Story, moments: list[tuple[dict[Step, str], Counter[Step]
     assert set(runs) == set(results)
     assert {id for id, _ in runs} == set(ids)
     num_repeated = runs.total() - len(runs)
-    print(f"{len(runs)} steps, {num_repeated} of them repeated; kept at the kills: {[len(kept) for kept, _ in moments]}")
+    print(
+        f"{len(runs)} steps, {num_repeated} of them repeated; kept at the kills: {[len(kept) for kept, _ in moments]}"
+    )
     assert num_repeated <= len(moments), "a kill repeats the step that it hit, and no other"
 
 

@@ -12,9 +12,10 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -22,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from longtake import sources
 from longtake.errors import FetchError, OrderError
 from longtake.fetch import Fetcher, FetchRules, check_url, guarded_client, is_allowed, parse_networks
 
@@ -459,6 +461,27 @@ def test_another_status_is_an_error_without_the_body(status: str, retryable: boo
     assert error.message == f"127.0.0.1 answered with status {status[:3]}"
     assert error.retryable is retryable
     assert error.retry_after_seconds == 7
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "pauses", "is_fetched"),
+    [("0", [0.5, 1.0], True), ("3", [3.0, 3.0], True), ("7", [], False)],
+)
+def test_a_server_is_asked_again_when_it_says_so_but_not_waited_for_long(
+    retry_after: str, pauses: list[float], is_fetched: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=slept.append))
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        busy = len(server.requests) < 3
+        status = "503 Busy" if busy else "200 OK"
+        reply(status=status, retry_after=retry_after)(connection, request)
+
+    with serving(answer) as server, nullcontext() if is_fetched else pytest.raises(FetchError, match="503"):
+        sources.fetch_patiently(Fetcher(OPEN, tls=TLS), server.url, path)
+    assert slept == pauses
+    assert path.exists() is is_fetched
 
 
 def test_an_endless_body_is_cut_off(path: Path) -> None:

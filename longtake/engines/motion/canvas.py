@@ -118,7 +118,7 @@ def fractal_noise(rng: np.random.Generator, size: tuple[int, int], falloff: floa
     frequency[0, 0] = np.inf
     noise = np.fft.irfft2(spectrum / frequency**falloff, (height, width))
     low, high = np.percentile(noise, (1, 99))
-    return np.clip((noise - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((noise - low) / max(high - low, 1e-9), 0, 1), np.float32)
 
 
 def window(tile: Map, turns: float, width: int) -> Map:

@@ -209,7 +209,7 @@ class Scene:
         panes: list[Pane] = []
         body = scenery.tints.get("ground", (92, 98, 116))
         is_dark = scenery.hour in ("night", "sunset", "storm")
-        for index, (height, distance) in enumerate(((0.55, 0.6), (0.42, 0.35), (0.2, 0.08))):
+        for height, distance in ((0.55, 0.6), (0.42, 0.35), (0.2, 0.08)):
             glow = (255, 214, 140) if is_dark else None
             panes += paint_skyline(self._still, self._rng, 1.0, height + 1.0 - level, lit(body, distance), glow)
         return panes

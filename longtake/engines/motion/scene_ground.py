@@ -47,7 +47,7 @@ def paint_dunes(canvas: Canvas, rng: np.random.Generator, top: float, height: fl
         waves = [np.sin(2 * np.pi * (count * where + p)) for count, p in zip((0.7, 1.3, 2.3), phases, strict=True)]
         return np.asarray((waves[0] + 0.6 * waves[1] + 0.25 * waves[2]) / 1.85 * 0.5 + 0.5, np.float32)
 
-    edge = np.asarray((top - height * (crest(x) - 0.5)) * rows, np.float32)
+    edge = np.asarray((top - height * (crest(np.asarray(x, np.float32)) - 0.5)) * rows, np.float32)
     _fill_below(canvas, edge, colours, rng, 0.05)
     down = np.maximum(np.arange(rows, dtype=np.float32)[:, None] - edge[None, :], 0) / np.float32(rows)
     side = float(rng.choice([-1.0, 1.0]))

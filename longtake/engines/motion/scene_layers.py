@@ -31,7 +31,7 @@ class Clock:
 class Layer(Protocol):
     """Something that moves."""
 
-    def paint(self, canvas: Canvas, seconds: float) -> None: ...
+    def paint(self, canvas: Canvas, seconds: float, /) -> None: ...
 
 
 class Clouds:
@@ -60,7 +60,7 @@ class Stars:
     def __init__(self, rng: np.random.Generator, clock: Clock, size: tuple[int, int], count: int):
         self._clock = clock
         self._x, self._y = rng.integers(0, size[0], count), (size[1] * rng.random(count) ** 1.3).astype(int)
-        self._bright = (30 + 170 * rng.random(count) ** 4).astype(np.float32)
+        self._bright = (40 + 180 * rng.random(count) ** 3).astype(np.float32)
         self._rate, self._phase = rng.uniform(0.1, 0.6, count), rng.random(count)
 
     def paint(self, canvas: Canvas, seconds: float) -> None:
@@ -164,7 +164,7 @@ class Foreground:
         half = (self._full.shape[1] // 2, self._full.shape[0] // 2)
         self._half = stretch(self._full, half) if self._full.size else self._full
 
-    def paint(self, canvas: Canvas, seconds: float) -> None:
+    def paint(self, canvas: Canvas, _seconds: float, /) -> None:
         if self._full.size:
             sky = canvas.rows(self._top, self._horizon)
             sky.y += (self._ground.y - sky.y) * self._full
@@ -176,15 +176,16 @@ class Shade:
     """Shadows of clouds wander over the ground."""
 
     def __init__(self, rng: np.random.Generator, clock: Clock, size: tuple[int, int], top: int, depth: float):
-        self._clock, self._top, self._bottom, self._depth = clock, top, size[1], depth
+        self._clock, self._top, self._bottom = clock, top, size[1]
         self._width, rows = max(8, size[0] // 8), max(2, (size[1] - top) // 8)
+        self._fade = depth * np.minimum(np.linspace(0, 3, rows, dtype=np.float32), 1)[:, None]
         tile = fractal_noise(rng, (2 * self._width, 2 * rows), 1.9)
         self._tile = stretch(tile, (2 * self._width, rows))
 
     def paint(self, canvas: Canvas, seconds: float) -> None:
         shade = smoothstep(window(self._tile, self._clock.turns(0.03, seconds), self._width), 0.45, 0.8)
         ground = canvas.rows(self._top, self._bottom)
-        ground.y -= (ground.y - 16) * cv2.resize(shade * np.float32(self._depth), ground.size)
+        ground.y -= (ground.y - 16) * stretch(np.asarray(shade * self._fade, np.float32), ground.size)
 
 
 class Fall:

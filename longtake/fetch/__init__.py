@@ -1,0 +1,7 @@
+"""A user's URL → bytes, safely."""
+
+from longtake.fetch.addresses import is_allowed, parse_networks
+from longtake.fetch.fetcher import Fetched, Fetcher, check_url
+from longtake.fetch.guard import FetchRules, guarded_client
+
+__all__ = ["FetchRules", "Fetched", "Fetcher", "check_url", "guarded_client", "is_allowed", "parse_networks"]
