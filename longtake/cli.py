@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -50,11 +51,20 @@ def main() -> None:
     """
 
 
+def _exact(_context: click.Context, option: click.Parameter, value: float | None) -> Fraction | None:
+    """The number as it was written."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds or frames.", param=option)
+    return None if value is None else Fraction(str(value))
+
+
 def shot_options(command: C) -> C:
     """What `extend`, `animate`, `bridge` and `generate` have in common."""
     for option in (
         click.option("-o", "--out", "out", type=FILE, required=True, help="The MP4 to write."),
-        click.option("--seconds", type=float, default=5.0, show_default=True, help="Length of the new part."),
+        click.option(
+            "--seconds", type=float, callback=_exact, default=5.0, show_default=True, help="Length of the new part."
+        ),
         click.option("--concept", "concepts", multiple=True, help="A camera move, such as zoom_in; repeatable."),
         click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another take."),
         click.option("--force", is_flag=True, help="Write over OUT where it exists."),
@@ -72,7 +82,7 @@ def size_options(command: C) -> C:
     for option in (
         click.option("--aspect", default="16:9", show_default=True, help="Width to height, 9:21 to 21:9."),
         click.option("--resolution", default="720p", show_default=True, help="540p, 720p, 1080p or 4k."),
-        click.option("--fps", type=float, default=24.0, show_default=True, help="Frames per second."),
+        click.option("--fps", type=float, callback=_exact, default=24.0, show_default=True, help="Frames per second."),
     )[::-1]:
         command = option(command)
     return command
@@ -83,19 +93,21 @@ def size_options(command: C) -> C:
 @shot_options
 @prompt_option
 @click.option("--before", "prepend", is_flag=True, help="Put the new part ahead of the clip's start.")
-@click.option("--at", type=float, help="Cut the clip there (seconds) and go on from, or lead up to, that frame.")
+@click.option(
+    "--at", type=float, callback=_exact, help="Cut the clip there (seconds) and go on from, or lead up to, that frame."
+)
 @click.option("--to", "to", type=FILE, help="An image that the new part ends on.")
 @click.option("--from", "start", type=FILE, help="With --before: an image that the new part starts on.")
 @click.option("--loop", is_flag=True, help="Lead back to the clip's first frame.")
 def extend(
-    clip: Path, prepend: bool, at: float | None, to: Path | None, start: Path | None, loop: bool, **options: Any
+    clip: Path, prepend: bool, at: Fraction | None, to: Path | None, start: Path | None, loop: bool, **options: Any
 ) -> None:
     """Make CLIP longer: go on after its end, or lead up to its start."""
     if to and prepend:
         raise click.UsageError("--to goes with an extension after the end; with --before it is --from")
     if start and not prepend:
         raise click.UsageError("--from goes with --before; after the end it is --to")
-    video = KeyFrame(type="video", url=str(clip), at=Fraction(str(at)) if at is not None else None)
+    video = KeyFrame(type="video", url=str(clip), at=at)
     image = _image(to or start)
     ends = (image, video) if prepend else (video, image)
     _run(ends, loop=loop, **options)
@@ -247,7 +259,7 @@ def _run(
     ends: tuple[KeyFrame | None, KeyFrame | None],
     *,
     out: Path,
-    seconds: float,
+    seconds: Fraction,
     prompt: str,
     concepts: tuple[str, ...],
     seed: int,
@@ -256,7 +268,7 @@ def _run(
     loop: bool = False,
     aspect: str = "16:9",
     resolution: str = "720p",
-    fps: float = 24.0,
+    fps: Fraction = Fraction(24),
 ) -> None:
     if out.exists() and not force:
         raise CallerError(f"{out} exists; --force writes over it")
@@ -264,10 +276,10 @@ def _run(
         prompt=prompt,
         before=ends[0],
         after=ends[1],
-        seconds=Fraction(str(seconds)),
+        seconds=seconds,
         aspect_ratio=parse_aspect_ratio(aspect),
         short_side=parse_resolution(resolution),
-        frame_rate=Fraction(str(fps)),
+        frame_rate=fps,
         concepts=concepts,
         seed=seed,
         loop=loop,

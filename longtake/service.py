@@ -166,9 +166,12 @@ class Service:
         if frame.upload:
             upload = _at_field(f"{field}.upload", self._records.get_upload, frame.upload, account)
             if upload.kind != frame.type:
-                raise OrderError(f"upload {upload.id} is a {upload.kind}, not a {frame.type}", field=f"{field}.type")
+                what = {"image": "an image", "video": "a video"}
+                raise OrderError(
+                    f"upload {upload.id} is {what[upload.kind]}, not {what[frame.type]}", field=f"{field}.type"
+                )
         if frame.id:
-            return _at_field(f"{field}.id", self._records.get, frame.id, account).extent
+            return self._records.get_parent(frame.id, account, end).extent
         return None
 
 

@@ -23,7 +23,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 
 def fetch_patiently(fetcher: Fetcher, url: str, path: Path) -> None:
-    """Fetches to `path`; what may go better a moment later is tried again, when the server says so. Raises FetchError."""
+    """Fetches to `path`; what may go better a moment later is tried again. Raises FetchError."""
     for attempt in range(TRIES):
         try:
             fetcher.fetch(url, path)

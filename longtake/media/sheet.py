@@ -105,12 +105,17 @@ def _draw(sheet: Image.Image, row: _Row, top: int, thumb_width: int) -> None:
         left = _left(column, thumb_width)
         thumb = _image(row.frames, number).resize((thumb_width, row.thumb_height), Image.Resampling.LANCZOS)
         sheet.paste(thumb, (left, top))
-        label = f"{number}" if row.seam is None else f"{number}  ({number - row.seam:+d})"
+        label = f"{number}" if row.seam is None else _place(number - row.seam)
         draw.text((left + 2, top + row.thumb_height + 2), label, FAINT, font=small)
     if row.seam is not None:
         middle = _left(COLUMNS // 2, thumb_width) - SEAM_GAP // 2
         draw.line((middle, top, middle, top + row.thumb_height), SEAM_COLOUR, width=4)
         draw.text((middle, top + row.thumb_height + 1), "seam", SEAM_COLOUR, font=small, anchor="ma")
+
+
+def _place(offset: int) -> str:
+    """Where a frame stands from the seam: −2, −1 | +1, +2."""
+    return f"+{offset + 1}" if offset >= 0 else f"−{-offset}"
 
 
 def _left(column: int, thumb_width: int) -> int:

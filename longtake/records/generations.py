@@ -221,6 +221,12 @@ class Records:
         with self._reader.begin() as connection:
             return self._one(connection, id, account)
 
+    def get_parent(self, id: str, account: str, end: str) -> Generation:
+        """The generation that is to be extended. Raises UnknownError, ConflictError for a failed or deleted one."""
+        with self._reader.begin() as connection:
+            self._parent_state(connection, id, account, end)
+            return self._one(connection, id)
+
     def get_many(self, ids: Sequence[str], account: str) -> list[Generation]:
         """In the order of `ids`. Raises UnknownError that names the first id that is not there."""
         found = {g.id: g for g in self._read(generations.c.id.in_(ids), generations.c.account == account)}

@@ -19,6 +19,7 @@ from typing import Any
 import av
 import httpx2
 import pytest
+from av.container import InputContainer
 from PIL import Image
 
 from longtake.frames import Frames
@@ -32,6 +33,8 @@ KILLS = ("worker", "front", "worker", "front", "worker")
 LONGEST_LIFE_SECONDS = 1.3
 Step = tuple[str, str]
 """A generation and the name of a step."""
+Moment = tuple[dict[Step, str], Counter[Step]]
+"""What was kept when a process was killed, and what the log said was done."""
 
 
 class Visitor:
@@ -159,7 +162,7 @@ def made(id: str) -> dict[str, str]:
 def kill_and_restart(
     server: Server, whom: str, story: Story, num_workers: int
 ) -> tuple[dict[Step, str], Counter[Step]]:
-    """Kills one process; what was kept and what was logged at that moment."""
+    """Kills one process, and has it started again."""
     worker = story.workers()[-1]
     if whom == "worker":
         os.kill(worker, signal.SIGKILL)
@@ -221,7 +224,7 @@ def test_whoever_is_killed_and_whenever_each_generation_completes_once_and_no_ke
     assert found == {*visitor.bodies, *(f"uploads/{picture}.png" for picture in pictures)}
 
 
-def check_steps(story: Story, moments: list[tuple[dict[Step, str], Counter[Step]]], ids: list[str]) -> None:
+def check_steps(story: Story, moments: list[Moment], ids: list[str]) -> None:
     runs, results = story.runs(), story.kept()
     for kept, runs_then in moments:
         for step, result in kept.items():
@@ -249,6 +252,7 @@ def check_files(visitor: Visitor, id: str, folder: Path) -> Frames:
     """Decodes all that any GET ever answered for this generation; the frames of its video."""
     Image.open(io.BytesIO(visitor.bodies[f"images/{id}.jpg"])).load()
     with av.open(io.BytesIO(visitor.bodies[f"segments/{id}.mp4"])) as segment:
+        assert isinstance(segment, InputContainer)
         assert len(list(segment.decode(video=0))) == 6
     path = folder / f"{id}.mp4"
     path.write_bytes(visitor.bodies[f"videos/{id}.mp4"])

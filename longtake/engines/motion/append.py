@@ -49,10 +49,11 @@ class Continuation:
             yield from self._jump(piece)
 
     def _jump(self, jump: Jump) -> Iterator[Frame]:
-        servo = Servo(jump.num_frames, self.energy, self._at(jump.source))
+        servo = Servo(jump.num_mixed, self.energy, self._at(jump.source))
         for step in range(1, jump.num_frames + 1):
             ahead = jump.direction * step
-            yield servo.mix(self._at(jump.source + ahead), self._at(jump.target + ahead))
+            arrived = self._at(jump.target + ahead)
+            yield servo.mix(self._at(jump.source + ahead), arrived) if step <= jump.num_mixed else arrived
 
     def _at(self, position: float) -> Frame:
         """The picture at a fractional frame number, past the clip's end too.

@@ -28,14 +28,17 @@ class Interpolation:
 
     def at(self, moment: float) -> Frame:
         """The picture at `moment`, 0 < moment < 1."""
-        motion = self._motion_at(np.float32(moment))
+        motion, disagreement = self._motion_at(np.float32(moment))
         early = warp(self._first, motion * np.float32(-moment * self._scale))
         late = warp(self._second, motion * np.float32((1 - moment) * self._scale))
-        weight = np.full(motion.shape[:2], moment * moment * (3 - 2 * moment), np.float32)
+        # Where no motion fits, both pictures would stand there at once: the change-over is kept short.
+        steepness = 1 + np.clip(disagreement / 5 - 1, 0, 5)
+        weight = np.clip(0.5 + steepness * np.float32(moment - 0.5), 0, 1).astype(np.float32)
         return mix(early, late, stretch(weight, early.size))
 
-    def _motion_at(self, moment: np.float32) -> Field:
-        """Of three motions for each pixel the one along which the two pictures agree best."""
+    def _motion_at(self, moment: np.float32) -> tuple[Field, Map]:
+        """Of three motions for each pixel the one along which the two pictures agree best, and by how much they
+        still differ along it, in levels."""
         from_first, from_second = self._forward, -self._backward
         for _ in range(3):
             from_first = sample_grid(self._forward, -moment * from_first)
@@ -45,7 +48,7 @@ class Interpolation:
         errors[2] += 1.0
         best = cv2.medianBlur(np.argmin(errors, axis=0).astype(np.uint8), 5)
         motion = np.choose(best[..., None], candidates)
-        return np.asarray(cv2.GaussianBlur(motion, (0, 0), 1.5), np.float32)
+        return np.asarray(cv2.GaussianBlur(motion, (0, 0), 1.5), np.float32), np.min(errors, axis=0)
 
     def _disagreement(self, motion: Field, moment: np.float32) -> Map:
         early = sample_grid(self._proxies[0], -moment * motion)

@@ -21,7 +21,7 @@ CONCEPTS = frozenset(
 )
 """Every move that this engine carries out as it is named."""
 
-_GRID_SIDE = 240
+_GRID_SIDE = 160
 _EASE_SECONDS = 0.8
 _UNIT_SECONDS = 5.0
 _MOST_PROGRESS = 1.6

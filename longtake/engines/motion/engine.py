@@ -34,6 +34,8 @@ class Motion:
         frames; another seed another camera direction, other passages, another scene."""
         cv2.setNumThreads(_THREADS)
         report.progress(0)
+        if len(shot.concepts) > 1:
+            report.note(f"Of the camera moves only the first is carried out: {shot.concepts[0]}.")
         frames = _frames(shot, report)
         size = max(1, min(_BATCH_FRAMES, _BATCH_PIXELS // (shot.format.width * shot.format.height)))
         rendered = 0

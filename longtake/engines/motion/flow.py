@@ -21,6 +21,8 @@ FLOW_SIDE = 480
 """The longer side of the luma proxies that flow is measured on, in pixels."""
 _LEAST_SIDE = 12
 """DIS refuses pictures smaller than this."""
+_LEAST_GAIN = 1.25
+"""A camera moves only if registration lowers the mean squared error by this factor."""
 _STILL_PIXELS = 0.35
 """A corner that moves less than this between two frames stands still."""
 
@@ -90,7 +92,7 @@ def velocity_at_end(proxies: Sequence[Plane], scale: float) -> Velocity:
     """Measured over two frames, and trusted where it would have predicted the last frame from earlier ones."""
     last = proxies[-1]
     base = min(2, len(proxies) - 1)
-    camera = camera_field(last, proxies[-1 - base])
+    camera = camera_field(last, proxies[-1 - base]) if _is_registered(proxies) else None
     steady = np.zeros((*last.shape, 2), np.float32) if camera is None else camera / np.float32(-base)
     raw = optical_flow(last, proxies[-1 - base]) / np.float32(-base)
     calm = np.dstack([cv2.medianBlur(np.ascontiguousarray(raw[..., axis]), 5) for axis in (0, 1)])
@@ -99,6 +101,20 @@ def velocity_at_end(proxies: Sequence[Plane], scale: float) -> Velocity:
     field = np.asarray(steady + trust[..., None] * (flow - steady), np.float32)
     camera_pixels = float(np.linalg.norm(steady, axis=-1).mean())
     return Velocity(field, scale, _share_of_change(proxies, field), camera_pixels)
+
+
+def _is_registered(proxies: Sequence[Plane]) -> bool:
+    """Whether registering earlier frames to the last one explains them: waves and cars pull at a camera that stands."""
+    last = proxies[-1].astype(np.float32)
+    for steps in (2, 8):
+        earlier = proxies[max(-len(proxies), -1 - steps)]
+        camera = camera_field(proxies[-1], earlier)
+        if camera is None:
+            return False
+        registered = float(np.mean((sample_grid(earlier.astype(np.float32), camera) - last) ** 2))
+        if mean_squared(earlier, proxies[-1]) < _LEAST_GAIN * registered:
+            return False
+    return True
 
 
 def _back_test(proxies: Sequence[Plane], flow: Field, camera: Field) -> Map:

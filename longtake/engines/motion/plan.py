@@ -25,6 +25,8 @@ _WORST_SHARE = 32
 """One block in 32 counts as much as all: a frame's mean hides a doubled ball."""
 _MOST_STATES = 160
 _JUMP_COST = 1.0
+_UNLIKE_COST = 8.0
+"""A passage that costs so much is mixed over all its length."""
 _TURN_COST = 6.0
 _HORIZON_SECONDS = 4.0
 _TEMPERATURE = 0.4
@@ -51,6 +53,8 @@ class Jump:
     target: int
     direction: int
     num_frames: int
+    num_mixed: int
+    """How many of them show something of both: the less, the more alike the two are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,9 @@ class Planner:
             half = self._footing.end_turn_half if at == self._last else self._footing.turn_half
             return Turn(at, direction, half), state, -direction
         target = action - 2
-        jump = Jump(at, self._states[target], direction, self._passage * self._stride)
+        length = self._passage * self._stride
+        unlike = (float(self._jumps[state, target]) - _JUMP_COST) / _UNLIKE_COST
+        jump = Jump(at, self._states[target], direction, length, round(min(unlike, 1.0) * length))
         return jump, target + direction * self._passage, direction
 
     def _jump_costs(self, proxies: list[Plane]) -> Costs:

@@ -1,0 +1,161 @@
+"""The moments at which a crash could leave half of something: each is closed."""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from longtake.app import House
+from longtake.orders import Order
+from longtake.records import Generation, Records
+from longtake.settings import load
+from longtake.store import Store
+from longtake.worker import sweep
+from longtake.workflows import OnlyOne, Workflows
+
+NUM_WORKFLOWS = sa.text("select count(*) from workflow_status")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House.open(load(data=tmp_path / "data"))
+
+
+def generation() -> Generation:
+    now = time.time()
+    return Generation(
+        id=str(uuid.uuid4()),
+        account="default",
+        key_id="none",
+        wire="native",
+        request={},
+        order=Order(),
+        engine="motion",
+        credits=5.0,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def test_a_record_and_its_workflow_come_to_be_in_one_commit_or_not_at_all(house: House) -> None:
+    workflows = Workflows(house.url)
+    made, seen = generation(), []
+
+    def enqueue_and_crash(connection: sa.Connection, id: str, attempt: int) -> None:
+        workflows.enqueue(connection, id, attempt)
+        with house.database.execution_options(read_only=True).connect() as other:
+            seen.extend([connection.scalar(NUM_WORKFLOWS), other.scalar(NUM_WORKFLOWS)])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Records(house.database, enqueue_and_crash).submit(made)
+    assert seen == [1, 0], "the workflow is written over our connection, and seen by others only with our commit"
+    records = Records(house.database, workflows.enqueue)
+    with house.database.connect() as connection:
+        assert connection.scalar(NUM_WORKFLOWS) == 0
+    assert records.unfinished() == []
+
+    records.submit(made)
+    with house.database.connect() as connection:
+        assert connection.scalar(NUM_WORKFLOWS) == 1
+    assert workflows.lost(records.unfinished()) == []
+    workflows.close()
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        ("delete from workflow_status", "missing"),
+        ("update workflow_status set status = 'ERROR'", "error"),
+        ("update workflow_status set status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED'", "max_recovery_attempts_exceeded"),
+    ],
+)
+def test_a_generation_whose_workflow_never_runs_again_is_ended_by_the_sweep(harm: str, why: str, house: House) -> None:
+    workflows = Workflows(house.url)
+    records = Records(house.database, workflows.enqueue)
+    made = generation()
+    records.submit(made)
+    sweep(records, workflows, house.store)
+    assert records.get(made.id).state == "queued"
+    with house.database.begin() as connection:
+        connection.execute(sa.text(harm))
+    sweep(records, workflows, house.store)
+    assert records.get(made.id).state == "failed"
+    assert records.get(made.id).failure_reason == f"a fault of ours: its workflow was lost ({why})"
+    workflows.close()
+
+
+def test_a_second_worker_on_a_data_folder_says_that_it_waits_and_begins_when_the_first_is_gone(house: House) -> None:
+    data = house.settings.data
+    first = OnlyOne(data / "worker.lock")
+    second = subprocess.Popen(
+        [sys.executable, "-m", "longtake", "worker", "--data", str(data)], stderr=subprocess.PIPE, text=True
+    )
+    assert second.stderr
+    try:
+        waiting = json.loads(second.stderr.readline())
+        assert waiting["event"] == "waiting: another worker has this data folder"
+        assert waiting["lock"] == str(data / "worker.lock")
+        first.release()
+        assert any(json.loads(line)["event"] == "worker ready" for line in iter(second.stderr.readline, ""))
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(5) == 0
+    finally:
+        second.kill()
+        second.wait()
+        second.stderr.close()
+
+
+def test_a_sweep_takes_what_a_dead_process_left_and_nothing_that_a_living_one_has_in_hand(tmp_path: Path) -> None:
+    living, dead = Store.in_folder(tmp_path), Store.in_folder(tmp_path)
+    assert living.work_folder
+    assert dead.work_folder
+    kept, left = living.work_folder / "an upload", dead.work_folder / "half a video"
+    kept.write_bytes(b"one")
+    left.write_bytes(b"two")
+    Store.in_folder(tmp_path).sweep_work()
+    assert kept.exists()
+    assert left.exists()
+    del dead
+    gc.collect()
+    living.sweep_work()
+    assert kept.exists()
+    assert not left.parent.exists()
+    living.put_file("videos/a.mp4", kept)
+    living.put("images/a.jpg", b"three")
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"videos/a.mp4", "images/a.jpg"} == set(living.keys())
+
+
+def test_an_object_that_is_killed_in_the_making_is_not_there(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from longtake import store\n"
+        "store._flush_to_disk = lambda path: os._exit(9)\n"
+        "made = store.Store.in_folder(Path(sys.argv[1])); made.put('images/a.jpg', b'x' * 100)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert killed.returncode == 9
+    store = Store.in_folder(tmp_path)
+    assert store.size("images/a.jpg") is None
+    assert list(store.keys()) == []
+    store.sweep_work()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_secret_that_several_processes_make_at_once_is_one(house: House) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: house.secret(), range(8)))
+    assert len(made) == 1
+    assert len(made.pop()) == 32
+    assert [path.name for path in house.settings.data.glob("secret*")] == ["secret"]
+    assert (house.settings.data / "secret").stat().st_mode & 0o077 == 0

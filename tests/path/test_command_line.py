@@ -1,0 +1,229 @@
+"""The command line as its user meets it: another process, files in, a file out, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from longtake.video import VideoFormat
+from tests.footage import bring_home_start, frame_hashes, moving, store
+from tests.servers import KEY
+
+FIRST, SECOND, PHOTO = "first.mp4", "second.mp4", "photo.png"
+HELP_CPU_SECONDS = 0.2
+
+
+def longtake(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs `longtake` in a folder, with pipes for its output."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("LONGTAKE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "longtake", *arguments],
+        cwd=folder,
+        env={**plain, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def made(folder: Path, *arguments: str) -> str:
+    """Runs `longtake`, which succeeds and shows no progress bar: what it printed."""
+    done = longtake(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout), done.stdout
+    return done.stdout
+
+
+def refused(folder: Path, *arguments: str, **variables: str) -> str:
+    """Runs `longtake`, which refuses in one sentence and leaves the folder as it was: the sentence."""
+    before = contents(folder)
+    done = longtake(folder, *arguments, **variables)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(sentences) == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == sentences[0]
+    assert contents(folder) == before
+    return sentences[0]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two videos of 24 frames, 64x48 at 6 fps, and a photo."""
+    store(tmp_path, FIRST, moving(24, seed=1))
+    store(tmp_path, SECOND, moving(24, seed=2))
+    coarse = np.random.default_rng(3).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / PHOTO), cv2.resize(coarse, (320, 180), interpolation=cv2.INTER_CUBIC))
+    return tmp_path
+
+
+def hashes(path: Path) -> list[str]:
+    return frame_hashes(path)[0]
+
+
+def test_extend_goes_on_after_the_end_and_prints_its_figures(folder: Path) -> None:
+    figures = json.loads(made(folder, "extend", FIRST, "-o", "longer.mp4", "--seconds", "2", "--json"))
+    longer = hashes(folder / "longer.mp4")
+    assert longer[:24] == hashes(folder / FIRST)
+    assert len(longer) == 24 + 12
+    assert figures["file"] == "longer.mp4"
+    assert figures["format"] == "64x48 at 6 fps"
+    assert figures["seconds"] == 6
+    assert figures["new"]["start"] == 4
+    assert figures["new"]["seconds"] == 2
+    assert figures["bytes"] == (folder / "longer.mp4").stat().st_size
+    assert [seam["frame"] for seam in figures["seams"]] == [24]
+    assert {"jump", "motion", "sharpness", "colour"} <= set(figures["seams"][0])
+    assert isinstance(figures["notes"], list)
+    assert sorted(path.name for path in folder.iterdir()) == [FIRST, "longer.mp4", PHOTO, SECOND]
+
+
+def test_extend_before_leads_up_to_the_start(folder: Path) -> None:
+    printed = made(folder, "extend", FIRST, "-o", "longer.mp4", "--before", "--seconds", "1", "--from", PHOTO)
+    longer = hashes(folder / "longer.mp4")
+    assert longer[6:] == hashes(folder / FIRST)
+    assert len(longer) == 6 + 24
+    assert printed.startswith("longer.mp4  64x48 at 6 fps, 5.00 s")
+    assert "seam at 1.00 s" in printed
+
+
+def test_extend_at_a_time_keeps_what_is_before_it(folder: Path) -> None:
+    made(folder, "extend", FIRST, "-o", "longer.mp4", "--at", "2.5", "--seconds", "1", "--to", PHOTO)
+    assert hashes(folder / "longer.mp4")[:15] == hashes(folder / FIRST)[:15]
+    assert len(hashes(folder / "longer.mp4")) == 15 + 6
+
+
+def test_bridge_joins_two_and_keeps_both(folder: Path) -> None:
+    figures = json.loads(made(folder, "bridge", FIRST, SECOND, "-o", "both.mp4", "--seconds", "1", "--json"))
+    both = hashes(folder / "both.mp4")
+    assert both[:24] == hashes(folder / FIRST)
+    assert both[30:] == hashes(folder / SECOND)
+    assert [seam["frame"] for seam in figures["seams"]] == [24, 30]
+
+
+def test_a_real_clip_is_extended_with_its_frames_untouched(clips: Path, tmp_path: Path) -> None:
+    bring_home_start(clips / "intel_car-detection.mp4", 1.0, tmp_path)
+    source = tmp_path / "intel_car-detection.mp4"
+    before = source.read_bytes()
+    made(tmp_path, "extend", source.name, "-o", "longer.mp4", "--seconds", "0.4")
+    longer, was = hashes(tmp_path / "longer.mp4"), hashes(source)
+    assert longer[: len(was)] == was
+    assert len(longer) == len(was) + 5
+    assert source.read_bytes() == before
+
+
+def test_animate_starts_on_the_image_in_the_size_asked_for(folder: Path) -> None:
+    size = ("--resolution", "540p", "--aspect", "1:1", "--fps", "8")
+    made(folder, "animate", PHOTO, "-o", "moving.mp4", "--seconds", "0.5", "--concept", "zoom_in", *size)
+    assert frame_hashes(folder / "moving.mp4")[1] == Fraction(1, 8)
+    with av.open(str(folder / "moving.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert [(frame.width, frame.height) for frame in frames] == [(540, 540)] * 4
+
+
+def test_generate_says_that_it_is_a_preview_and_the_seed_decides(folder: Path) -> None:
+    small = ("--seconds", "0.25", "--resolution", "540p", "--fps", "8")
+    for name, seed in (("one.mp4", "5"), ("two.mp4", "5"), ("three.mp4", "6")):
+        assert "preview" in made(folder, "generate", "a red boat at sea", "-o", name, *small, "--seed", seed)
+    assert (folder / "one.mp4").read_bytes() == (folder / "two.mp4").read_bytes()
+    assert (folder / "one.mp4").read_bytes() != (folder / "three.mp4").read_bytes()
+
+
+def test_an_existing_file_is_written_over_only_when_told_to(folder: Path) -> None:
+    assert "--force" in refused(folder, "extend", FIRST, "-o", SECOND, "--seconds", "1")
+    made(folder, "extend", FIRST, "-o", SECOND, "--seconds", "1", "--force")
+    assert hashes(folder / SECOND)[:24] == hashes(folder / FIRST)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["extend", "nothing.mp4", "-o", "x.mp4"], "there is no file nothing.mp4"),
+        (["extend", PHOTO, "-o", "x.mp4"], f"{PHOTO}: "),
+        (["extend", "cut.mp4", "-o", "x.mp4"], "cut.mp4: "),
+        (["extend", "page.html", "-o", "x.mp4"], "page.html: "),
+        (["animate", FIRST, "-o", "x.mp4"], f"{FIRST}: "),
+        (["extend", FIRST, "-o", "no-folder/x.mp4"], "there is no folder"),
+        (["extend", FIRST, "-o", "x.mp4", "--seconds", "0"], "duration must be"),
+        (["extend", FIRST, "-o", "x.mp4", "--seconds", "nan"], "seconds"),
+        (["extend", FIRST, "-o", "x.mp4", "--seconds", "inf"], "seconds"),
+        (["extend", FIRST, "-o", "x.mp4", "--at", "99"], "at must be from"),
+        (["extend", FIRST, "-o", "x.mp4", "--at", "nan"], "--at"),
+        (["extend", FIRST, "-o", "x.mp4", "--concept", "no_such_move"], "no_such_move"),
+        (["extend", FIRST, "-o", "x.mp4", "--from", PHOTO], "--before"),
+        (["extend", FIRST, "-o", "x.mp4", "--to", PHOTO, "--loop"], "loop"),
+        (["bridge", FIRST, "other.mp4", "-o", "x.mp4"], "one format"),
+        (["generate", "a boat", "-o", "x.mp4", "--aspect", "99:1"], "aspect_ratio"),
+        (["generate", "a boat", "-o", "x.mp4", "--fps", "nan"], "--fps"),
+        (["generate", "a boat", "-o", "x.mp4", "--resolution", "99p"], "resolution must be one of"),
+        (["generate", "x" * 5001, "-o", "x.mp4"], "5000"),
+        (["keys", "list", "--data", "no-folder"], "there is no data folder"),
+        (["serve", "--data", FIRST], "data"),
+        (["prolong"], "prolong"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(arguments: list[str], says: str, folder: Path) -> None:
+    (folder / "page.html").write_text("<!doctype html><p>no video</p>")
+    (folder / "cut.mp4").write_bytes((folder / FIRST).read_bytes()[:700])
+    store(folder, "other.mp4", moving(12, 96, 64), VideoFormat(96, 64, Fraction(6)))
+    assert says in refused(folder, *arguments)
+
+
+def test_an_unknown_variable_is_an_error(folder: Path) -> None:
+    sentence = refused(folder, "extend", FIRST, "-o", "x.mp4", LONGTAKE_PROT="8000")
+    assert "LONGTAKE_PROT" in sentence
+    assert "LONGTAKE_PORT" in sentence
+    assert "LONGTAKE_PORT" in refused(folder, "keys", "list", LONGTAKE_PORT="many")
+
+
+def test_help_is_there_at_once(tmp_path: Path) -> None:
+    used = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        printed = made(tmp_path, "--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert "longtake extend holiday.mp4 -o longer.mp4" in printed
+    assert min(used) < HELP_CPU_SECONDS, used
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    here = ("--data", "data")
+    secret = made(tmp_path, "keys", "create", *here, "--name", "for tests", "--credits", "12").strip()
+    assert re.fullmatch(r"lt-\S{40,}", secret)
+    listed = made(tmp_path, "keys", "list", *here)
+    id = listed.split()[0]
+    assert "active" in listed
+    assert "12 credits" in listed
+    assert "for tests" in listed
+    assert secret not in listed
+    assert all(secret.encode() not in data for data in contents(tmp_path).values())
+    assert made(tmp_path, "keys", "revoke", *here, id).strip() == f"{id} is revoked"
+    assert "revoked" in made(tmp_path, "keys", "list", *here)
+    assert id in longtake(tmp_path, "keys", "revoke", *here, id).stderr
+
+
+def test_settings_lists_what_may_be_set_without_secrets(tmp_path: Path) -> None:
+    done = longtake(tmp_path, "settings", LONGTAKE_API_KEY=KEY)
+    assert "LONGTAKE_PORT  [default: 8000]" in done.stdout
+    assert KEY not in done.stdout
