@@ -114,8 +114,8 @@ def _draw(sheet: Image.Image, row: _Row, top: int, thumb_width: int) -> None:
 
 
 def _place(offset: int) -> str:
-    """Where a frame stands from the seam: −2, −1 | +1, +2."""
-    return f"+{offset + 1}" if offset >= 0 else f"−{-offset}"
+    """Where a frame stands from the seam: -2, -1 | +1, +2."""
+    return f"+{offset + 1}" if offset >= 0 else f"-{-offset}"
 
 
 def _left(column: int, thumb_width: int) -> int:

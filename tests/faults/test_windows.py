@@ -16,12 +16,13 @@ import pytest
 import sqlalchemy as sa
 
 from longtake.app import House
-from longtake.orders import Order
+from longtake.orders import KeyFrame, Order
 from longtake.records import Generation, Records
 from longtake.settings import load
 from longtake.store import Store
 from longtake.worker import sweep
 from longtake.workflows import OnlyOne, Workflows
+from tests.faults.workers import Office, run_workers
 
 NUM_WORKFLOWS = sa.text("select count(*) from workflow_status")
 
@@ -135,6 +136,25 @@ def test_a_sweep_takes_what_a_dead_process_left_and_nothing_that_a_living_one_ha
     living.put("images/a.jpg", b"three")
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"videos/a.mp4", "images/a.jpg"} == set(living.keys())
+
+
+def test_a_worker_that_dies_ahead_of_and_behind_each_thing_it_writes_leaves_one_whole_result(house: House) -> None:
+    office = Office(house)
+    parent = office.submit(office.still)
+    child = office.submit(KeyFrame(type="generation", id=parent.id))
+    codes = run_workers("boundaries", house)
+    assert codes == [-9] * (len(codes) - 1) + [0]
+    kinds = ("segments/{}.mp4", "videos/{}.mp4", "images/{}.jpg")
+    made = {kind.format(one.id) for one in (parent, child) for kind in kinds}
+    assert len(codes) - 1 == 2 * (len(made) + 2), "each thing that is written has killed two"
+    assert [office.records.get(one.id).state for one in (parent, child)] == ["completed"] * 2
+    with house.database.connect() as connection:
+        told = sa.text("select generation_id, count(*) from events where type = 'generation.completed' group by 1")
+        assert dict(connection.execute(told).tuples().all()) == {parent.id: 1, child.id: 1}
+    objects = house.settings.data / "objects"
+    files = {path.relative_to(objects).as_posix() for path in objects.rglob("*") if path.is_file()}
+    assert files == {*made, office.upload.key}
+    office.close()
 
 
 def test_an_object_that_is_killed_in_the_making_is_not_there(tmp_path: Path) -> None:

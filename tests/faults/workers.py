@@ -1,7 +1,8 @@
 """Workers that die as they are told to, one after another until one lives: `python -m tests.faults.workers …`.
 
-`poison DATA` renders what is in DATA, and dies at each shot whose prompt is "poison". `interrupted DATA` runs a
-workflow of a few steps, each of which kills several workers before it succeeds. Each worker's exit code is printed.
+`poison DATA` renders what is in DATA, and dies at each shot whose prompt is "poison". `boundaries DATA` does so too,
+and dies once ahead of and once behind each thing that is written. `interrupted DATA` runs a workflow of a few steps,
+each of which kills several workers before it succeeds. Each worker's exit code is printed.
 """
 
 from __future__ import annotations
@@ -9,18 +10,28 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
+
+import alembic.command  # noqa: F401  (all that a worker needs is imported ahead of the fork)
+import sqlalchemy as sa
+from PIL import Image
 
 from longtake.app import House
 from longtake.engines.base import Frames, Report, Shot
 from longtake.engines.motion import Motion
 from longtake.fetch import Fetcher
 from longtake.log import set_up
-from longtake.records import Records
+from longtake.orders import KeyFrame, Order
+from longtake.records import Generation, Records, Result
+from longtake.records.database import read_only
+from longtake.service import Service
 from longtake.settings import load
+from longtake.store import Store
 from longtake.worker import Worker, sweep
 from longtake.workflows import Executor, OnlyOne, Step, Workflows
 
@@ -41,6 +52,45 @@ class Poisoned:
         return self._motion.render(shot, report)
 
 
+def run_workers(way: str, house: House) -> list[int]:
+    """The exit codes of the workers: -9 for one that was killed, 0 for the one that did all that was left."""
+    command = [sys.executable, "-m", "tests.faults.workers", way, str(house.settings.data)]
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=100)
+    codes = [int(line) for line in ran.stdout.split()]
+    assert codes[-1:] == [0], ran.stderr[-4000:]
+    return codes
+
+
+class Office:
+    """Takes small orders for a data folder, without a server."""
+
+    def __init__(self, house: House) -> None:
+        self._workflows = Workflows(house.url)
+        self.records = Records(house.database, self._workflows.enqueue)
+        self._service = Service(
+            self.records,
+            house.store,
+            engines={"motion": Motion().capabilities},
+            models={"ray-2": "motion"},
+            rules=house.rules,
+            max_still_pixels=10**6,
+        )
+        self._key = house.keys.check(house.keys.create("test")[1])
+        assert house.store.work_folder
+        picture = house.store.work_folder / "picture.png"
+        Image.linear_gradient("L").convert("RGB").resize((112, 64)).save(picture)
+        self.upload = self._service.upload(self._key.account, picture)
+        self.still = KeyFrame(type="image", upload=self.upload.id)
+
+    def submit(self, before: KeyFrame, prompt: str = "") -> Generation:
+        order = Order(prompt=prompt, before=before, seconds=Fraction(1), short_side=64, frame_rate=Fraction(6))
+        return self._service.submit(self._key, order, wire="native", request={})
+
+    def close(self) -> None:
+        self._workflows.close()
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -52,9 +102,37 @@ def poison(data: Path) -> None:
     sweep(records, workflows, house.store)
     worker = Worker(records, house.store, Fetcher(house.rules), engines={"motion": Poisoned()}, max_still_pixels=10**6)
     Executor(house.url, worker.run, holds=only_one).start()
-    while {"queued", "dreaming"} & records.count_by_state().keys():
+    live = sa.text("select count(*) from workflow_status where status in ('ENQUEUED', 'PENDING')")
+    while True:
+        with read_only(house.database).begin() as connection:
+            if not connection.scalar(live):
+                os._exit(0)
         time.sleep(0.01)
-    os._exit(0)
+
+
+def boundaries(data: Path) -> None:
+    put_file, complete = Store.put_file, Records.complete
+
+    def put_and_die(store: Store, key: str, path: Path) -> int:
+        die_once(data / f"ahead of {key}".replace("/", " "))
+        num_bytes = put_file(store, key, path)
+        die_once(data / f"behind {key}".replace("/", " "))
+        return num_bytes
+
+    def complete_and_die(records: Records, id: str, result: Result) -> bool:
+        die_once(data / f"ahead of completing {id}")
+        done = complete(records, id, result)
+        die_once(data / f"behind completing {id}")
+        return done
+
+    Store.put_file, Records.complete = put_and_die, complete_and_die  # type: ignore[method-assign, assignment]
+    poison(data)
+
+
+def die_once(mark: Path) -> None:
+    if not mark.exists():
+        mark.touch()
+        die()
 
 
 def interrupted(data: Path) -> None:
@@ -79,9 +157,9 @@ def die_at_first(tally: Path) -> int:
 
 def main() -> None:
     set_up("json")
-    ways: dict[str, Callable[[Path], None]] = {"poison": poison, "interrupted": interrupted}
+    ways: dict[str, Callable[[Path], None]] = {"poison": poison, "boundaries": boundaries, "interrupted": interrupted}
     fork = multiprocessing.get_context("fork")  # so that what is imported is imported once
-    for _ in range(20):
+    for _ in range(40):
         process = fork.Process(target=ways[sys.argv[1]], args=(Path(sys.argv[2]),))
         process.start()
         process.join()

@@ -19,8 +19,8 @@ from tests.footage import bring_home_start, frame_hashes
 from tests.servers import Reply, Server, replying
 
 NEW_SECONDS = 0.4
-CLIPS = {"intel_car-detection.mp4": 2.0, "sam2_dog.mp4": 1.0}
-"""Each with the seconds of it that are brought."""
+CLIPS = {"intel_car-detection.mp4": 2.0, "mdn_flower.mp4": 1.0}
+"""Each with the seconds of it that are brought. The second has 30000/1001 frames a second."""
 CAR = "intel_car-detection.mp4"
 
 

@@ -111,9 +111,10 @@ class ClipEnd:
         for piece, length in self._continuation.plan(num_frames):
             if isinstance(piece, Turn):
                 seconds += piece.half * abs(self._seconds)
-                if self._is_forward:
-                    return f"After {seconds:.1f} s the shot plays back: {cannot}"
-                return f"Until {seconds:.1f} s ahead of it the shot plays back: {cannot}"
+                if seconds < 0.05:
+                    return f"The shot plays back {'from' if self._is_forward else 'up to'} the seam: {cannot}"
+                when = f"After {seconds:.1f} s" if self._is_forward else f"Until {seconds:.1f} s ahead of the seam"
+                return f"{when} the shot plays back: {cannot}"
             if isinstance(piece, Jump):
                 return f"The shot goes on with moments of its own that look alike: {cannot}"
             assert isinstance(piece, Run)
