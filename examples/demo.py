@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx2
 from PIL import Image
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -125,7 +126,9 @@ class Demo:
 
     def show(self) -> None:
         """The table, the contact sheet, and where they are."""
-        table = Table("result", "seconds", "MB", "seam at", "jump", "motion", "sharpness", "colour")
+        table = Table(box=SIMPLE, pad_edge=False)
+        for name in ("result", "seconds", "MB", "seam at", *FIGURES):
+            table.add_column(name, no_wrap=True, justify="left" if name == "result" else "right")
         rows = []
         for made in self.made:
             timeline, seams = a_timeline(made.path), made.answer["seams"]

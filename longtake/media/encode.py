@@ -35,7 +35,7 @@ GOP_SECONDS: Final = 2
 THREADS: Final = 2
 X264_OPTIONS: Final = {
     "preset": "veryfast",
-    "crf": "16",
+    "crf": "17",
     # force-cfr: the time base in the SPS is the rate; cpu-independent: the same bytes on every machine.
     # The last three keep colours over generations. Between whole pixels H.264 rounds its prediction up, and what is
     # too little to be coded stays brighter: so motion is in whole pixels (subme=0), which leaves only chroma between
