@@ -134,4 +134,4 @@ def back(house: House) -> Executor:
         engines=engines(),
         max_still_pixels=house.settings.max_still_pixels,
     )
-    return Executor(house.url, worker.run, holds=only_one, concurrency=house.settings.concurrency)
+    return Executor(house.url, worker.run, holds=only_one)

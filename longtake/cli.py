@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from longtake.errors import CallerError, LongtakeError
-from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_resolution
+from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
 
 if TYPE_CHECKING:
     from longtake.local import Made
@@ -279,7 +279,7 @@ def _run(
         seconds=seconds,
         aspect_ratio=parse_aspect_ratio(aspect),
         short_side=parse_resolution(resolution),
-        frame_rate=fps,
+        frame_rate=parse_frame_rate(fps),
         concepts=concepts,
         seed=seed,
         loop=loop,

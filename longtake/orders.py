@@ -17,6 +17,8 @@ PROMPT_LIMIT = 5000
 ASPECT_LIMITS = (Fraction(9, 21), Fraction(21, 9))
 RESOLUTIONS = {"540p": 540, "720p": 720, "1080p": 1080, "4k": 2160}
 """The short side in pixels."""
+NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 120000}
+"""As people write them → the numerator over 1001."""
 LOOP_CELLS = frozenset({Cell("nothing", "nothing"), Cell("still", "nothing"), Cell("clip", "nothing")})
 
 
@@ -165,3 +167,11 @@ def parse_resolution(text: str) -> int:
     if text not in RESOLUTIONS:
         raise OrderError(f"resolution must be one of {', '.join(RESOLUTIONS)}", field="resolution")
     return RESOLUTIONS[text]
+
+
+def parse_frame_rate(fps: float | Fraction) -> Fraction:
+    """29.97 → 30000/1001, and the other NTSC rates; else the number as it is written."""
+    for written, numerator in NTSC_RATES.items():
+        if abs(fps - written) < 0.005 and not float(fps).is_integer():
+            return Fraction(numerator, 1001)
+    return Fraction(str(fps))

@@ -15,6 +15,7 @@ from tempfile import gettempdir
 from typing import Any
 
 from longtake.engines.base import Engine, Frames, Shot
+from longtake.errors import FaultError
 from longtake.media.decode import read, read_all
 from longtake.media.encode import encode
 from longtake.media.seams import Seam, measure
@@ -90,7 +91,8 @@ def render(
         seed=order.seed or 0,
         loop=order.loop,
     )
-    segment = _encode(f"segments/{id}.mp4", id, engine.render(shot, _Report(progress, notes)), shot.format, store)
+    frames = _exactly(shot.num_frames, engine.render(shot, _Report(progress, notes)))
+    segment = _encode(f"segments/{id}.mp4", id, frames, shot.format, store)
     lead = None
     if plan.num_lead and plan.after:
         start = plan.outline.after_start
@@ -190,6 +192,20 @@ def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
 def _owner(timeline: Timeline, frame: int) -> str:
     """Whose frame it is."""
     return timeline.head(frame + 1).segments[-1].generation_id
+
+
+def _exactly(num_frames: int, frames: Iterator[Frames]) -> Iterator[Frames]:
+    """The engine's frames, as many as were asked for: an engine that gives more or fewer is at fault."""
+    left = num_frames
+    for batch in frames:
+        left -= batch.num_frames
+        if left < 0:
+            break
+        yield batch
+    if left:
+        raise FaultError(
+            f"the engine was asked for {num_frames} frames and gave {'more' if left < 0 else num_frames - left}"
+        )
 
 
 def _encode(key: str, owner: str, frames: Iterator[Frames], format: VideoFormat, store: Store) -> Segment:

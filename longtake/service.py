@@ -122,6 +122,7 @@ class Service:
         self._store.delete(generation.result.image_key)
         if not self._records.was_extended(id):
             self._store.delete(generation.result.segment_key)
+            self._store.delete(f"segments/{id}-lead.mp4")
 
     def upload(self, account: str, path: Path) -> Upload:
         """Keeps the file at `path`, an image or a video, and removes it there. Raises MediaError."""

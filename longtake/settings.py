@@ -53,7 +53,6 @@ class Settings(BaseSettings):
     max_still_pixels: int = Field(64_000_000, ge=1, description="The most pixels that an image may have.")
     max_upload_bytes: int = Field(2 * 2**30, ge=1, description="The largest upload.")
     max_body_bytes: int = Field(2**20, ge=1024, description="The largest request body other than an upload.")
-    concurrency: int = Field(1, ge=1, le=64, description="Generations that one worker renders at a time.")
     log_format: str = Field(
         "auto", pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal."
     )

@@ -27,7 +27,7 @@ VERSION = "1"
 """Names the order of steps. Raised only when that order changes: runs of another version are not taken over."""
 MOST_DEATHS = 5
 """So many workers may die in one and the same step of a generation before it is given up."""
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 
 
 class Step(Protocol):

@@ -97,7 +97,7 @@ class Rig:
             segment_key=f"segments/{id}.mp4",
             image_key=f"images/{id}.jpg",
             num_bytes=100,
-            seams=({"jump": 1.1, "motion": 1.0},),
+            seams=({"frame": 24, "jump": 1.1, "motion": 1.0, "sharpness": 0.9, "colour": 0.2},),
             notes=("A note.",),
             timings={"render": 0.5},
             preview=True,

@@ -16,8 +16,6 @@ DATA_URL_LIMIT = 200
 """Characters of a `data:` URL that an answer's `request` repeats."""
 URL_PATTERN = "^(?i:https?://|data:)"
 ASPECT_RATIO_PATTERN = "^[0-9]{1,5}:[0-9]{1,5}$"
-NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 120000}
-"""As people write them → the numerator over 1001."""
 
 
 class Strict(BaseModel):
@@ -93,14 +91,6 @@ def plain_id(id: str) -> str:
 def plain_model(model: str) -> str:
     """`luma/ray-2` → `ray-2`: the universal form's name for the same model."""
     return model.removeprefix("luma/")
-
-
-def exact_frame_rate(fps: float) -> Fraction:
-    """29.97 → 30000/1001, and the other NTSC rates; else the number as it is written."""
-    for written, numerator in NTSC_RATES.items():
-        if abs(fps - written) < 0.005 and not float(fps).is_integer():
-            return Fraction(numerator, 1001)
-    return Fraction(str(fps))
 
 
 def simple_frame(

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from longtake.errors import OrderError
-from longtake.orders import PROMPT_LIMIT, KeyFrame, Order, parse_aspect_ratio, parse_resolution
+from longtake.orders import (
+    PROMPT_LIMIT,
+    KeyFrame,
+    Order,
+    parse_aspect_ratio,
+    parse_frame_rate,
+    parse_resolution,
+)
 from longtake.records import Generation, Upload
 from longtake.wire.answers import GenerationAnswer, generation_fields
 from longtake.wire.fields import (
@@ -21,7 +28,6 @@ from longtake.wire.fields import (
     Strict,
     Url,
     duration_seconds,
-    exact_frame_rate,
     plain_id,
     plain_model,
     shown,
@@ -125,7 +131,7 @@ class NativeBody(KeyframesOrKeywords):
             seconds=self._seconds(),
             aspect_ratio=parse_aspect_ratio(self.aspect_ratio),
             short_side=parse_resolution(self.resolution or "720p"),
-            frame_rate=exact_frame_rate(self.fps),
+            frame_rate=parse_frame_rate(self.fps),
             loop=self.loop,
             concepts=self._concepts(),
             seed=self.seed,

@@ -54,6 +54,8 @@ class Visitor:
         address = self._server.address
         answer = self._client.get(f"{address}/api/generations")
         for one in answer.json()["generations"]:
+            if one["state"] == "queued":
+                continue
             for name in ("segments/{}.mp4", "videos/{}.mp4", "images/{}.jpg"):
                 self._fetch(name.format(one["id"]), address, is_there=one["state"] == "completed")
 
@@ -74,7 +76,7 @@ class Visitor:
         stop = threading.Event()
 
         def go_on() -> None:
-            while not stop.wait(0.05):
+            while not stop.wait(0.1):
                 try:
                     self.look()
                 except httpx2.TransportError:
