@@ -17,7 +17,7 @@ serve: $(VENV)/.run  ## start the server (ARGS="--port 9000 --data DIR")
 	$(BIN)/longtake serve $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests (ARGS="-k seam")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -1,0 +1,22 @@
+"""`make demo`: the main job, from an empty folder to a contact sheet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demo_makes_its_videos_and_its_sheet(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.demo", "--out", str(tmp_path / "out"), "--resolution", "540p"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = sorted(path.name for path in (tmp_path / "out").glob("*.mp4"))
+    assert made == ["1-image.mp4", "2-appended.mp4", "3-prepended.mp4", "4-other.mp4", "5-bridged.mp4"]
+    with Image.open(tmp_path / "out" / "contact-sheet.png") as sheet:
+        assert sheet.width > 1000
+    assert all(name in done.stdout for name in made)
