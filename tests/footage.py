@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -166,3 +166,12 @@ def video_frames(frames: Frames, pixel_format: str = "yuv420p") -> list[VideoFra
 
 def timeline(*segments: Segment, format: VideoFormat = TINY) -> Timeline:
     return Timeline(format, segments)
+
+
+def concatenate(parts: Iterable[Frames]) -> Frames:
+    """Stretches of one kind and size, one after the other. Raises ValueError where there is none."""
+    stretches = list(parts)
+    if not stretches:
+        raise ValueError("there are no frames to put together")
+    kinds = zip(*(stretch.planes for stretch in stretches), strict=True)
+    return stretches[0] if len(stretches) == 1 else Frames(tuple(np.concatenate(kind) for kind in kinds))

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from longtake.errors import FaultError
 from longtake.frames import Frames
 from longtake.media.objects import Opener, OpenObject, open_house_object
-from longtake.media.planes import batches, concatenate
+from longtake.media.planes import batches, copy_into, empty_frames
 from longtake.timeline import Segment, Timeline
 
 __all__ = ["Opener", "read", "read_all"]
@@ -25,18 +25,30 @@ def read(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iter
     Each segment touched is entered at the nearest key frame before what is wanted of it. Raises ValueError where the
     stretch is not inside the timeline, FaultError where an object is not what the timeline says.
     """
-    if not 0 <= start < stop <= timeline.num_frames:
-        raise ValueError(f"a stretch needs 0 <= start < stop <= {timeline.num_frames}, got [{start}, {stop})")
+    _check(timeline, start, stop)
     width, height = timeline.format.width, timeline.format.height
-    for segment, first, last in _touched(timeline, start, stop):
-        with open_house_object(open_object, segment.key, timeline.format) as source:
-            entry = max(key_frame for key_frame in segment.key_frames if key_frame <= first)
-            yield from batches(_decode(source, entry, first, last), width, height)
+    return batches(_frames(timeline, start, stop, open_object), width, height)
 
 
 def read_all(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Frames:
     """The frames `[start, stop)` of the timeline in one piece; see `read`."""
-    return concatenate(read(timeline, start, stop, open_object))
+    _check(timeline, start, stop)
+    whole = empty_frames(stop - start, timeline.format.width, timeline.format.height)
+    for index, frame in enumerate(_frames(timeline, start, stop, open_object)):
+        copy_into(whole, index, frame)
+    return whole
+
+
+def _check(timeline: Timeline, start: int, stop: int) -> None:
+    if not 0 <= start < stop <= timeline.num_frames:
+        raise ValueError(f"a stretch needs 0 <= start < stop <= {timeline.num_frames}, got [{start}, {stop})")
+
+
+def _frames(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iterator[VideoFrame]:
+    for segment, first, last in _touched(timeline, start, stop):
+        with open_house_object(open_object, segment.key, timeline.format) as source:
+            entry = max(key_frame for key_frame in segment.key_frames if key_frame <= first)
+            yield from _decode(source, entry, first, last)
 
 
 def _touched(timeline: Timeline, start: int, stop: int) -> Iterator[tuple[Segment, int, int]]:

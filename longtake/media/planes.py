@@ -68,12 +68,3 @@ def batches(source: Iterable[VideoFrame], width: int, height: int) -> Iterator[F
             batch, filled = empty_frames(length, width, height), 0
     if filled:
         yield batch[:filled]
-
-
-def concatenate(parts: Iterable[Frames]) -> Frames:
-    """Stretches of one kind and size, one after the other. Raises ValueError where there is none."""
-    stretches = list(parts)
-    if not stretches:
-        raise ValueError("there are no frames to put together")
-    kinds = zip(*(stretch.planes for stretch in stretches), strict=True)
-    return stretches[0] if len(stretches) == 1 else Frames(tuple(np.concatenate(kind) for kind in kinds))

@@ -12,10 +12,10 @@ from longtake.frames import Frames
 from longtake.media import decode
 from longtake.media.decode import read, read_all
 from longtake.media.objects import OpenObject
-from longtake.media.planes import BATCH_FRAMES, batch_length, concatenate
+from longtake.media.planes import BATCH_FRAMES, batch_length
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
-from tests.footage import decode_linearly, moving, opener, same, store, timeline
+from tests.footage import concatenate, decode_linearly, moving, opener, same, store, timeline
 
 
 @pytest.fixture(scope="module")

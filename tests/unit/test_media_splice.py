@@ -19,12 +19,11 @@ from longtake.errors import FaultError
 from longtake.frames import Frames
 from longtake.media import splice as splicing
 from longtake.media.decode import read_all
-from longtake.media.planes import concatenate
 from longtake.media.probe import probe
 from longtake.media.splice import splice
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
-from tests.footage import TINY, bring_home_start, decode_linearly, moving, opener, same, store, timeline
+from tests.footage import TINY, bring_home_start, concatenate, decode_linearly, moving, opener, same, store, timeline
 
 
 @dataclass
