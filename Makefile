@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 # uv where it is installed, else pip: both take the same lock, with the same hashes.
 INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: help demo serve test check format bench lock clean
+.PHONY: help demo serve test check format bench bench-motion lock clean
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.run  ## make a video longer through the HTTP API, and show it (INPUT=photo.jpg or clip.mp4 takes yours)
 	$(BIN)/python -m examples.demo $(if $(INPUT),--input "$(INPUT)") $(if $(OUT),--out "$(OUT)")
@@ -32,12 +32,15 @@ format: $(VENV)/.dev  ## put the code into shape
 bench: $(VENV)/.dev  ## measure (see bench/)
 	$(BIN)/python -m bench $(ARGS)
 
+bench-motion: $(VENV)/.dev  ## measure the motion engine on real clips (LONGTAKE_CLIPS=DIR; pictures in bench-out/)
+	$(BIN)/python -m bench.motion $(ARGS)
+
 lock:  ## bring the lock files up to date (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build -o requirements/run.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build --group dev -c requirements/run.lock -o requirements/dev.lock
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Longtake needs Python 3.11 or newer, this is " + sys.version.split()[0])'

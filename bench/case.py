@@ -52,7 +52,7 @@ def main(name: str, parent: Path, picture: Path, repeats: int) -> None:
         before, after = (end.timeline if isinstance(end, Footage) else None for end in ends)
         started = time.perf_counter()
         planned = plan(order, before, after, engine.capabilities)
-        rendered = render("new", order, planned, ends[0], ends[1], engine, store, lambda _: None)
+        rendered = render("new", order, planned, ends[0], ends[1], engine, store, lambda *_: None)
         rendered_at = time.perf_counter()
         timeline, start = timeline_of(planned, rendered)
         _, num_bytes = join("new", timeline, store)

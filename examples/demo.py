@@ -53,6 +53,8 @@ def main() -> None:
         parser.error(f"there is no file {options.input}")
     console = Console()
     options.out.mkdir(parents=True, exist_ok=True)
+    for old in options.out.glob("[0-9]-*.mp4"):  # an earlier demo's
+        old.unlink()
     with a_server(options.out) as (address, key), a_client(address, key) as client:
         demo = Demo(client, options.out, options.resolution, console)
         if options.input and not is_image(options.input):
@@ -127,7 +129,7 @@ class Demo:
     def show(self) -> None:
         """The table, the contact sheet, and where they are."""
         table = Table(box=SIMPLE, pad_edge=False)
-        for name in ("result", "seconds", "MB", "seam at", *FIGURES):
+        for name in ("result", "s", "MB", "seam at", *FIGURES):
             table.add_column(name, no_wrap=True, justify="left" if name == "result" else "right")
         rows = []
         for made in self.made:
@@ -143,7 +145,10 @@ class Demo:
         sheet = self.out / "contact-sheet.png"
         contact_sheet(rows, sheet)
         self.console.print(table)
-        self.console.print(f"Videos: {self.out}/*.mp4   Contact sheet: {sheet}")
+        for made in self.made:
+            for note in made.answer["notes"]:
+                self.console.print(f"{made.path.name}: {note}", style="dim")
+        self.console.print(f"\nVideos: {', '.join(str(made.path) for made in self.made)}\nContact sheet: {sheet}")
 
 
 FIGURES = ("jump", "motion", "sharpness", "colour")
@@ -155,14 +160,12 @@ def extension(end: str, id: str) -> dict[str, Any]:
 
 
 def around_seams(made: Made, timeline: Timeline) -> list[Any]:
-    """A row of the contact sheet for each seam; one of the whole where there is none."""
+    """A row of the contact sheet for each seam."""
     around = timeline.format.num_frames(SECONDS_AROUND_A_SEAM)
-    if not made.answer["seams"]:
-        return [(f"{made.path.name}: no seam", read_all(timeline, 0, timeline.num_frames, str)[:: around // 2], None)]
     rows = []
     for seam in made.answer["seams"]:
         start, stop = max(0, seam["frame"] - around), min(timeline.num_frames, seam["frame"] + around)
-        title = f"{made.path.name}: seam at {seam['at']:.2f} s"
+        title = f"{made.path.name}: the frames around the seam at {seam['at']:.2f} s"
         rows.append((title, read_all(timeline, start, stop, str), seam["frame"] - start))
     return rows
 
@@ -195,7 +198,8 @@ def is_image(path: Path) -> bool:
 
 def checked(answer: httpx2.Response) -> Any:
     if answer.status_code >= 400:
-        sys.exit(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}")
+        told = answer.json()
+        sys.exit(str(told.get("message") or told["error"]["message"]))
     return answer.json()
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from longtake.engines.base import Engine
 from longtake.engines.motion import Motion
-from longtake.errors import CallerError
+from longtake.errors import AuthError, CallerError
 from longtake.fetch import Fetcher, FetchRules, parse_networks
+from longtake.fetch.addresses import Network
 from longtake.records import Changes, Keys, Records, migrate, open_database
 from longtake.service import Service
-from longtake.settings import Settings, parse_models
+from longtake.settings import PREFIX, Settings, parse_models
 from longtake.store import Store
 from longtake.worker import Worker, sweep_often
 from longtake.workflows import Executor, OnlyOne, Workflows, migrate_workflows
@@ -43,6 +44,11 @@ class House:
     @classmethod
     def open(cls, settings: Settings) -> House:
         """Makes the folder and the tables where they are missing."""
+        rules = FetchRules(
+            allow=_networks(settings),
+            max_bytes=settings.fetch_max_bytes,
+            timeout_seconds=settings.fetch_timeout_seconds,
+        )
         folder = settings.data
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -52,17 +58,19 @@ class House:
         database = open_database(url)
         migrate(database)
         migrate_workflows(url)
-        rules = FetchRules(
-            allow=parse_networks(settings.fetch_allow),
-            max_bytes=settings.fetch_max_bytes,
-            timeout_seconds=settings.fetch_timeout_seconds,
-        )
         return cls(settings, url, database, Store.in_folder(folder / "objects"), Keys(database), rules)
 
     def first_key(self) -> str | None:
-        """The secret of the key made now, where there was none; None where there is one already."""
+        """The secret of the key made now, where there was none; None where there is one already.
+
+        Raises CallerError where the settings name a key that was revoked.
+        """
         if self.settings.api_key:
-            self.keys.ensure(self.settings.api_key)
+            try:
+                self.keys.ensure(self.settings.api_key)
+            except AuthError:
+                name = f"{PREFIX}API_KEY"
+                raise CallerError(f"{name} is a key that was revoked: choose another", field=name) from None
             return None
         if self.keys.all():
             return None
@@ -89,7 +97,7 @@ class House:
 def front(house: House) -> FastAPI:
     """What answers HTTP."""
     from longtake.wire.http import Front, build
-    from longtake.wire.media import Links
+    from longtake.wire.links import Links
 
     settings = house.settings
     workflows = Workflows(house.url)
@@ -135,3 +143,11 @@ def back(house: House) -> Executor:
         max_still_pixels=house.settings.max_still_pixels,
     )
     return Executor(house.url, worker.run, holds=only_one)
+
+
+def _networks(settings: Settings) -> tuple[Network, ...]:
+    try:
+        return parse_networks(settings.fetch_allow)
+    except ValueError as error:
+        name = f"{PREFIX}FETCH_ALLOW"
+        raise CallerError(f"{name}: {error}", field=name) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -288,9 +289,15 @@ def _run(
     from longtake.local import make
     from longtake.settings import load
 
+    signal.signal(signal.SIGTERM, _leave)
     with _progress() as tell:
-        made = make(order, out, engines()["motion"], max_still_pixels=load().max_still_pixels, tell=tell)
+        made = make(order, out, engines()["motion"], max_still_pixels=load().max_still_pixels, tell=tell, force=force)
     click.echo(json.dumps(_figures(made), indent=2) if as_json else _report(made))
+
+
+def _leave(number: int, _frame: object) -> None:
+    """As an exception, the signal passes through whatever cleans up; the exit code is the shell's for it."""
+    sys.exit(128 + number)
 
 
 class _progress:  # noqa: N801

@@ -13,7 +13,7 @@ from longtake.errors import CallerError, MediaError
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, Source, join, measure_seams, render, timeline_of
+from longtake.rendering import Footage, Source, Tell, join, measure_seams, render, timeline_of
 from longtake.sources import keep_footage, keep_still
 from longtake.store import Store
 from longtake.timeline import Timeline
@@ -35,23 +35,31 @@ class Made:
     notes: tuple[str, ...]
 
 
-def make(order: Order, out: Path, engine: Engine, *, max_still_pixels: int, tell: Callable[[str, float], None]) -> Made:
+def make(
+    order: Order,
+    out: Path,
+    engine: Engine,
+    *,
+    max_still_pixels: int,
+    tell: Callable[[str, float], None],
+    force: bool = False,
+) -> Made:
     """Carries the order out. Its frames' `url`s are paths. `tell` hears the stage and how far all is, 0 to 1.
 
-    `out` appears whole or not at all. Raises LongtakeError.
+    `out` appears whole or not at all; a file that is there is written over only with `force`. Raises LongtakeError.
     """
     with TemporaryDirectory(prefix=".longtake-", dir=_folder_of(out)) as folder:
         store = Store.in_folder(Path(folder))
         ends: dict[str, Source] = {"frame0": None, "frame1": None}
         for end, frame in order.ends:
             tell(f"reading {Path(frame.url or '').name}", 0.0)
-            ends[end] = _read(end, frame, store, max_still_pixels)
+            ends[end] = _read(end, frame, store, max_still_pixels, tell)
         before, after = ends["frame0"], ends["frame1"]
         planned = plan(order, _timeline(before), _timeline(after), engine.capabilities)
         total = planned.outline.num_frames
         tell("rendering", 0.02)
         rendered = render(
-            ID, order, planned, before, after, engine, store, lambda done: tell("rendering", 0.02 + 0.93 * done / total)
+            ID, order, planned, before, after, engine, store, lambda _, part: tell("rendering", 0.02 + 0.93 * part)
         )
         tell("joining", 0.96)
         timeline, new_start = timeline_of(planned, rendered)
@@ -60,27 +68,42 @@ def make(order: Order, out: Path, engine: Engine, *, max_still_pixels: int, tell
         seams = measure_seams(planned, order, timeline, before, after, store)
         made = store.open(key)
         assert isinstance(made, str)
-        Path(made).replace(out)
+        _put(Path(made), out, force)
         tell("done", 1.0)
     brought = tuple(note for end in (before, after) if isinstance(end, Footage) for note in end.notes)
     notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes)))
     return Made(out, timeline, new_start, total, num_bytes, seams, notes)
 
 
-def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int) -> Source:
+def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int, tell: Tell) -> Source:
     path = Path(frame.url or "")
     if not path.is_file():
         raise CallerError(f"there is no file {path}")
     try:
         if frame.type == "image":
             return keep_still(path, f"stills/{end}.png", store, max_pixels=max_still_pixels)
-        return keep_footage(path, f"sources/{end}.mp4", end, store)
+        return keep_footage(path, f"sources/{end}", end, store, lambda _, part: tell(f"reading {path.name}", part))
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
 
 
 def _timeline(source: Source) -> Timeline | None:
     return source.timeline if isinstance(source, Footage) else None
+
+
+def _put(made: Path, out: Path, force: bool) -> None:
+    """Moves it there. Only a link fails where another file has come to be meanwhile: a move would replace it."""
+    if force:
+        made.replace(out)
+        return
+    try:
+        os.link(made, out)
+    except FileExistsError:
+        raise CallerError(f"{out} exists; it came to be while this ran, and is left as it is") from None
+    except OSError:  # a file system without hard links
+        if out.exists():
+            raise CallerError(f"{out} exists; it came to be while this ran, and is left as it is") from None
+        made.replace(out)
 
 
 def _folder_of(out: Path) -> Path:

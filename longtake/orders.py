@@ -19,6 +19,8 @@ RESOLUTIONS = {"540p": 540, "720p": 720, "1080p": 1080, "4k": 2160}
 """The short side in pixels."""
 NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 120000}
 """As people write them → the numerator over 1001."""
+MOST_RATE_DENOMINATOR = 1001
+"""Of a frame rate: that of the NTSC rates. Numerators up to 120 × 1001 fit every container's 32 bits."""
 LOOP_CELLS = frozenset({Cell("nothing", "nothing"), Cell("still", "nothing"), Cell("clip", "nothing")})
 
 
@@ -89,8 +91,7 @@ class Order:
             raise OrderError(
                 f"the short side must be from 64 to 4096 pixels, got {self.short_side}", field="resolution"
             )
-        if not 1 <= self.frame_rate <= 120:
-            raise OrderError(f"fps must be from 1 to 120, got {float(self.frame_rate):g}", field="fps")
+        _check_frame_rate(self.frame_rate)
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise OrderError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}", field="seed")
         for frame, field in ((self.before, "keyframes.frame0"), (self.after, "keyframes.frame1")):
@@ -154,6 +155,13 @@ class Order:
         )
 
 
+def _check_frame_rate(frame_rate: Fraction) -> None:
+    if not 1 <= frame_rate <= 120:
+        raise OrderError(f"fps must be from 1 to 120, got {float(frame_rate):g}", field="fps")
+    if frame_rate.denominator > MOST_RATE_DENOMINATOR:
+        raise OrderError(f"fps must be a fraction over {MOST_RATE_DENOMINATOR} at most, got {frame_rate}", field="fps")
+
+
 def parse_aspect_ratio(text: str) -> tuple[int, int]:
     """`"16:9"` → `(16, 9)`. Raises OrderError."""
     width, colon, height = text.partition(":")
@@ -170,8 +178,8 @@ def parse_resolution(text: str) -> int:
 
 
 def parse_frame_rate(fps: float | Fraction) -> Fraction:
-    """29.97 → 30000/1001, and the other NTSC rates; else the number as it is written."""
+    """29.97 → 30000/1001, and the other NTSC rates; else the nearest fraction over 1001 at most: 12.5 → 25/2."""
     for written, numerator in NTSC_RATES.items():
         if abs(fps - written) < 0.005 and not float(fps).is_integer():
             return Fraction(numerator, 1001)
-    return Fraction(str(fps))
+    return Fraction(str(fps)).limit_denominator(MOST_RATE_DENOMINATOR)

@@ -14,6 +14,9 @@ from longtake.orders import Order
 from longtake.timeline import Timeline
 from longtake.video import CELLS, Cell, VideoFormat
 
+MOST_CONTEXT_BYTES = 384 * 2**20
+"""The most context that an engine is shown at either end, decoded: 5 s of 1080p at 24 fps fit, of 4K the last 1.3 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -108,16 +111,16 @@ def outline(order: Order, before: Extent | None, after: Extent | None, capabilit
     notes: list[str] = []
     if parent:
         made = parent.format
-        # A size that was never asked for is not worth a remark: the defaults of the wires would cause one each time.
-        if (order.aspect_ratio, order.short_side) != ((16, 9), 720) and _size(order, capabilities) != (
-            made.width,
-            made.height,
-        ):
-            notes.append(
-                f"An extension takes its parent's format: {made}; aspect_ratio and resolution were passed over."
-            )
+        # What was not asked for is not worth a remark: the defaults of the wires would cause one each time.
+        asked = (order.aspect_ratio, order.short_side) != ((16, 9), 720)
+        if asked and _size(order, capabilities) != (made.width, made.height):
+            notes.append(f"An extension takes its parent's size: {made}; aspect_ratio and resolution were passed over.")
+        if order.frame_rate not in {Fraction(24), made.frame_rate}:
+            notes.append(f"An extension takes its parent's frame rate: {made}; fps was passed over.")
     else:
         made = VideoFormat(*_size(order, capabilities), order.frame_rate)
+    if order.callback_url:
+        notes.append("callback_url was checked, but nothing is sent to it yet: this version has no webhooks.")
     _check_format(made, capabilities)
     num_frames = made.num_frames(order.seconds)
     _check_length(num_frames, made, capabilities)
@@ -137,7 +140,9 @@ def plan(order: Order, before: Timeline | None, after: Timeline | None, capabili
         Extent(after.format, after.num_frames) if after else None,
         capabilities,
     )
-    context = max(1, int(capabilities.context_seconds * made.format.frame_rate))
+    frame_bytes = made.format.width * made.format.height * 3 // 2
+    context = min(int(capabilities.context_seconds * made.format.frame_rate), MOST_CONTEXT_BYTES // frame_bytes)
+    context = max(1, context)
     kept = before.head(made.before_stop) if before else None
     num_lead, rest = after.split_at(made.after_start) if after else (0, None)
     cell = order.cell

@@ -23,7 +23,7 @@ from longtake.media.sheet import poster
 from longtake.media.splice import splice
 from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
-from longtake.planning import Plan
+from longtake.planning import MOST_CONTEXT_BYTES, Plan
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import Still, VideoFormat
@@ -51,8 +51,8 @@ class Footage:
 
 
 Source = Still | Footage | None
-Progress = Callable[[int], None]
-"""Told how many new frames are rendered; raises Cancelled where the order was taken back."""
+Tell = Callable[[str, float], None]
+"""Told as long work goes on: the stage, and how much of it is done, 0 to 1. Raises Cancelled where it is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Rendered:
 
 
 def render(
-    id: str, order: Order, plan: Plan, before: Source, after: Source, engine: Engine, store: Store, progress: Progress
+    id: str, order: Order, plan: Plan, before: Source, after: Source, engine: Engine, store: Store, tell: Tell
 ) -> Rendered:
     """Shows the engine its context, and pulls its frames straight into the encoder and the store."""
     notes: list[str] = []
@@ -91,7 +91,7 @@ def render(
         seed=order.seed or 0,
         loop=order.loop,
     )
-    frames = _exactly(shot.num_frames, engine.render(shot, _Report(progress, notes)))
+    frames = _exactly(shot.num_frames, engine.render(shot, _Report(tell, shot.num_frames, notes)))
     segment = _encode(f"segments/{id}.mp4", id, frames, shot.format, store)
     lead = None
     if plan.num_lead and plan.after:
@@ -105,10 +105,13 @@ def render(
 
 def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
     """The finished video's timeline, and the frame at which the new part begins."""
-    before = plan.before.segments if plan.before else ()
-    after = ((rendered.lead,) if rendered.lead else ()) + (plan.rest.segments if plan.rest else ())
-    timeline = Timeline(plan.outline.format, (*before, rendered.segment, *after))
-    return timeline, plan.before.num_frames if plan.before else 0
+    new = (rendered.segment, rendered.lead) if rendered.lead else (rendered.segment,)
+    timeline = Timeline(plan.outline.format, new)
+    if plan.rest:
+        timeline += plan.rest
+    if plan.before:
+        return plan.before + timeline, plan.before.num_frames
+    return timeline, 0
 
 
 def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int]:
@@ -149,7 +152,8 @@ def make_poster(id: str, timeline: Timeline, store: Store) -> str:
 
 def _seam(timeline: Timeline, left: int, right: int, store: Store) -> Seam:
     """The join of the second that ends ahead of frame `left` with the one that begins at frame `right`."""
-    second = timeline.format.num_frames(Fraction(1))
+    frame_bytes = timeline.format.width * timeline.format.height * 3 // 2
+    second = max(2, min(timeline.format.num_frames(Fraction(1)), MOST_CONTEXT_BYTES // 2 // frame_bytes))
     before = read_all(timeline, max(0, left - second), left, store.open)
     after = read_all(timeline, right, min(timeline.num_frames, right + second), store.open)
     return measure(before, after, left)
@@ -182,11 +186,11 @@ def _after(order: Order, plan: Plan, before: Source, after: Source, store: Store
 
 
 def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
-    source = store.open(still.key)
+    source, max_pixels = store.open(still.key), still.width * still.height  # its size was judged when it came in
     if isinstance(source, str):
-        return fit(Path(source), format)
+        return fit(Path(source), format, max_pixels=max_pixels)
     with source:
-        return fit(source, format)
+        return fit(source, format, max_pixels=max_pixels)
 
 
 def _owner(timeline: Timeline, frame: int) -> str:
@@ -219,11 +223,12 @@ def _encode(key: str, owner: str, frames: Iterator[Frames], format: VideoFormat,
 class _Report:
     """The engine's one arrow back."""
 
-    tell: Progress
+    tell: Tell
+    num_frames: int
     notes: list[str]
 
     def progress(self, num_frames: int) -> None:
-        self.tell(num_frames)
+        self.tell("render", num_frames / self.num_frames)
 
     def note(self, text: str) -> None:
         if text not in self.notes:

@@ -157,7 +157,9 @@ class Service:
         self._store.put_file(key, path)
         made, now = found.format, time.time()
         seconds, fps = float(made.seconds(found.num_frames)), float(made.frame_rate)
-        return Upload(id, account, "video", key, made.width, made.height, seconds, fps, num_bytes, sha256, now)
+        # Another video is decoded first, and only that tells how many frames come of it.
+        extent = Extent(made, found.num_frames) if found.is_house else None
+        return Upload(id, account, "video", key, made.width, made.height, seconds, fps, num_bytes, sha256, now, extent)
 
     def _check_end(self, end: str, frame: KeyFrame, account: str) -> Extent | None:
         """How long the video at this end is or will be, where that is known already."""
@@ -171,6 +173,7 @@ class Service:
                 raise OrderError(
                     f"upload {upload.id} is {what[upload.kind]}, not {what[frame.type]}", field=f"{field}.type"
                 )
+            return upload.extent
         if frame.id:
             return self._records.get_parent(frame.id, account, end).extent
         return None

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -18,46 +20,87 @@ from longtake.app import House, back, front
 from longtake.errors import CallerError
 from longtake.settings import PREFIX, Settings
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 log = structlog.get_logger("longtake.serving")
 LONGEST_PAUSE_SECONDS = 30.0
+GRACE_SECONDS = 0.1
+"""Whoever ends both of us may end the worker first: only after this is its end a surprise."""
+BACKLOG = 4096
+"""Connections that may wait to be accepted."""
 
 
 def serve(house: House, *, with_worker: bool, tell: Callable[[str], None]) -> None:
-    """Answers until it is told to stop. `tell` is given the address once the port is ours."""
+    """Answers until SIGINT or SIGTERM, then exits with 0. `tell` is given the address once the port is ours and open.
+
+    Raises CallerError where the port can't be had.
+    """
     settings = house.settings
+    was = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    child: WorkerChild | None = None
+    listener = _listen(settings)
+    try:
+        # The worker is started first: while it imports what it needs, the front does.
+        child = WorkerChild(settings) if with_worker else None
+        server = Server(front(house), child)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        tell(f"http://{host}:{listener.getsockname()[1]}")
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+        if child:
+            child.stop()
+        for number, handler in was.items():
+            signal.signal(number, handler)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Open from now on: who comes before the front is ready waits in the backlog."""
     listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise CallerError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}", field="port") from None
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    # The worker is started first: while it imports what it needs, the front does.
-    child = WorkerChild(settings) if with_worker else None
-    try:
-        app = front(house)
-        server = uvicorn.Server(
+    return listener
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    # uvicorn raises its signal once more when it has stopped; as an exception it would end in a traceback, or in 1
+    raise SystemExit(0)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, that keeps the worker from being started again as soon as the end is asked for."""
+
+    def __init__(self, app: FastAPI, child: WorkerChild | None) -> None:
+        super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=2,
                 server_header=False,
-                backlog=4096,
+                backlog=BACKLOG,
             )
         )
-        tell(f"http://{host}:{listener.getsockname()[1]}")
-        server.run(sockets=[listener])
-    finally:
-        if child:
-            child.stop()
+        self._child = child
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._child:
+            self._child.leave()
+        super().handle_exit(sig, frame)
 
 
 def work(house: House, *, parent_on_stdin: bool) -> None:
     """Renders until it is told to stop, or until the parent's end of standard input closes: then the parent is gone."""
     # What runs now is left as it is: the next worker goes on with it, as after a kill.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    # A parent hears the same Ctrl-C, and ends its worker itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if parent_on_stdin else lambda *_: os._exit(0))
     if parent_on_stdin:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     executor = back(house)
@@ -71,38 +114,53 @@ class WorkerChild:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._stopped = threading.Event()
+        self._leaving = threading.Event()
+        self._spawning = threading.Lock()
         self._process = self._spawn()
         threading.Thread(target=self._watch, daemon=True, name="worker-watch").start()
 
+    def leave(self) -> None:
+        """From now on a worker that ends is not started again."""
+        self._leaving.set()
+
     def stop(self) -> None:
-        self._stopped.set()
-        self._process.terminate()
+        self.leave()
+        with self._spawning:
+            self._process.terminate()
         try:
             self._process.wait(timeout=3)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # Settings given on the command line reach the child as variables; its standard input is the pipe
-        # whose closing tells it that we are gone, even by kill -9.
+        # whose closing tells it that we are gone, even by kill -9. In a process group of its own, Ctrl-C on the
+        # terminal does not reach it, not even while Python starts.
         environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         for name, value in self._settings.model_dump(exclude_none=True).items():
             environment[PREFIX + name.upper()] = str(value)
         return subprocess.Popen(
-            [sys.executable, "-m", "longtake", "worker", "--parent-on-stdin"], env=environment, stdin=subprocess.PIPE
+            [sys.executable, "-m", "longtake", "worker", "--parent-on-stdin"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            process_group=0,
         )
 
     def _watch(self) -> None:
         pause = 0.1
-        while not self._stopped.is_set():
+        while True:
             started = time.monotonic()
             code = self._process.wait()
-            if self._stopped.is_set():
-                return
             pause = 0.1 if time.monotonic() - started > LONGEST_PAUSE_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            if self._leaving.wait(GRACE_SECONDS):
+                return
             log.error("worker died", code=code, again_in_seconds=pause)
-            if not self._stopped.wait(pause):
+            if self._leaving.wait(pause):
+                return
+            with self._spawning:
+                if self._leaving.is_set():
+                    return
                 self._process = self._spawn()
 
 

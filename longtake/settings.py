@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +57,10 @@ class Settings(BaseSettings):
     )
 
 
-def load(environment: Mapping[str, str] = os.environ, **given: object) -> Settings:
-    """The settings; `given` (those that are not None) go before the environment. Raises CallerError."""
+def load(**given: object) -> Settings:
+    """The process's settings; `given` (those that are not None) go before its environment. Raises CallerError."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in environment:
+    for name in os.environ:
         if name.startswith(PREFIX) and name not in known | FOR_TESTS:
             raise CallerError(f"{name} is not a setting; these are: {', '.join(sorted(known))}", field=name)
     try:

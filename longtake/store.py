@@ -7,6 +7,7 @@ objects in a work folder of its own, and holds a lock on that as long as it live
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import re
 import shutil
@@ -14,12 +15,15 @@ import uuid
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 from obstore.store import LocalStore, MemoryStore
 
 from longtake.errors import StoreError, UnknownError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CHUNK_BYTES = 1 << 20
 _KEY = re.compile(r"[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
@@ -83,7 +87,7 @@ class Store:
                 raise UnknownError(f"there is no object {key}")
             return str(path)
         try:
-            return cast("BinaryIO", obstore.open_reader(self._store, _checked(key)))
+            return io.BufferedReader(_Reader(obstore.open_reader(self._store, _checked(key))), CHUNK_BYTES)
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             raise UnknownError(f"there is no object {key}") from None
 
@@ -129,6 +133,28 @@ class Store:
             if lock is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
+
+
+class _Reader(io.RawIOBase):
+    """obstore's reader as Python's own readers are: what it gives is no `bytes`, and it can't be closed."""
+
+    def __init__(self, reader: obstore.ReadableFile) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)
+        data = bytes(self._reader.read(len(view)))
+        view[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._reader.seek(offset, whence)
 
 
 class _told:  # noqa: N801

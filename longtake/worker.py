@@ -5,21 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from longtake.engines.base import Engine
-from longtake.errors import CallerError, Cancelled, LongtakeError, WorldError
+from longtake.errors import CallerError, Cancelled, FaultError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame
 from longtake.planning import plan
-from longtake.records import Generation, Records, Result
+from longtake.records import FailureKind, Generation, Records, Result
 from longtake.rendering import (
     Footage,
     Rendered,
     Source,
+    Tell,
     join,
     make_poster,
     measure_seams,
@@ -27,7 +29,7 @@ from longtake.rendering import (
     timeline_of,
     work_file,
 )
-from longtake.sources import at_end, fetch_patiently, keep_footage, keep_still
+from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still
 from longtake.store import Store
 from longtake.timeline import Timeline
 from longtake.video import Still
@@ -38,6 +40,8 @@ log = structlog.get_logger("longtake.worker")
 REPORT_SECONDS = 0.1
 """Progress is written, and a cancel noticed, this often at most."""
 SWEEP_SECONDS = 30.0
+STAGES = {"fetch": (0.0, 0.0), "bring": (0.0, 0.05), "render": (0.05, 0.95)}
+"""From where to where each stage takes the progress that clients see."""
 
 
 class Worker:
@@ -58,55 +62,55 @@ class Worker:
         self._engines = engines
         self._max_still_pixels = max_still_pixels
 
-    def run(self, id: str, step: Step) -> None:
-        """Brings the generation to its one end, whatever happens on the way."""
+    def run(self, id: str, attempt: int, step: Step) -> None:
+        """Brings this attempt at the generation to its one end, whatever happens on the way."""
         try:
-            self.carry_out(id, step)
+            self.carry_out(id, attempt, step)
         except Cancelled:
             log.info("cancelled", generation=id)
         except CallerError as error:
-            self._fail(id, str(error), "caller")
+            self._fail(id, attempt, str(error), "caller")
         except WorldError as error:
-            self._fail(id, str(error), "world")
+            self._fail(id, attempt, str(error), "world")
         except LongtakeError as error:
-            self._fail(id, f"a fault of ours: {error}", "fault")
+            self._fail(id, attempt, f"a fault of ours: {error}", "fault")
         except Exception:
             log.exception("fault", generation=id)
-            self._fail(id, "a fault of ours; the log tells more under this generation's id", "fault")
+            self._fail(id, attempt, "a fault of ours; the log tells more under this generation's id", "fault")
 
-    def carry_out(self, id: str, step: Step) -> None:
+    def carry_out(self, id: str, attempt: int, step: Step) -> None:
         """From the record to the finished video. What a `step` returns is kept, and never done again."""
         timings: dict[str, float] = {}
         do = _timed(step, id, timings)
 
-        # 1 the order is ours now, or has ended meanwhile
-        generation = self._records.start(id)
+        # 1 the order is ours now, or this attempt is over
+        generation = self._records.start(id, attempt)
         if generation is None:
             return
         order, engine = generation.order, self._engines[generation.engine]
+        tell = partial(_tell, self._records, generation, [0.0])
 
         # 2 its ends: the user's files go to the store once; parents have ended by now
         ends: dict[str, Source] = {"frame0": None, "frame1": None}
         for end, frame in order.ends:
-            ends[end] = _source(do(f"bring {end}", lambda e=end, f=frame: self._bring(generation, e, f)))  # type: ignore[misc]
+            ends[end] = _source(do(f"bring {end}", partial(self._bring, generation, end, frame, tell)))
         before, after = ends["frame0"], ends["frame1"]
 
         # 3 the plan: pure, so it is not a step
         planned = plan(order, _timeline(before), _timeline(after), engine.capabilities)
 
         # 4 the new part: the engine is pulled by the encoder
-        progress = _progress(self._records, id, planned.outline.num_frames)
         rendered = Rendered.from_json(
-            do("render", lambda: render(id, order, planned, before, after, engine, self._store, progress).to_json())
+            do("render", lambda: render(id, order, planned, before, after, engine, self._store, tell).to_json())
         )
 
         # 5 the whole: packets are copied
-        self._records.report(id, "splice", 0.96)
+        self._records.report(id, attempt, "splice", 0.96)
         timeline, new_start = timeline_of(planned, rendered)
         video_key, num_bytes = do("splice", lambda: join(id, timeline, self._store))
 
         # 6 its joins are measured, and it gets a picture
-        self._records.report(id, "measure", 0.98)
+        self._records.report(id, attempt, "measure", 0.98)
         seams = do(
             "measure",
             lambda: [s.to_json() for s in measure_seams(planned, order, timeline, before, after, self._store)],
@@ -128,82 +132,81 @@ class Worker:
             timings=timings,
             preview=order.cell == ("nothing", "nothing") and engine.capabilities.previews,
         )
-        if self._records.complete(id, result):
+        if self._records.complete(id, attempt, result):
             log.info("completed", generation=id, seconds=round(sum(timings.values()), 3), bytes=num_bytes)
 
-    def _bring(self, generation: Generation, end: str, frame: KeyFrame) -> dict[str, Any]:
+    def _bring(self, generation: Generation, end: str, frame: KeyFrame, tell: Tell) -> dict[str, Any]:
         """What stands at this end, in the store."""
-        name = f"{generation.id}-{end}"
         if frame.id:
             parent = self._records.get(frame.id)
             if parent.result is None:
-                raise CallerError(f"keyframes.{end}: generation {frame.id} failed: {parent.failure_reason}")
+                raise FaultError(f"{generation.id} was begun before its parent {frame.id} had completed")
             seams = tuple(Seam.from_json(seam) for seam in parent.result.seams)
             return {"footage": Footage(parent.result.timeline, seams).to_json()}
         try:
             if frame.upload:
-                return self._bring_upload(generation, frame.upload)
+                return self._bring_upload(generation, frame.upload, tell)
+            name = f"{generation.id}-{end}"
             with work_file(self._store, f"fetched/{name}") as path:
-                fetch_patiently(self._fetcher, frame.url or "", path)
+                fetch_patiently(self._fetcher, frame.url or "", path, lambda: tell("fetch", 0.0))
                 if frame.type == "image":
                     still = keep_still(path, f"stills/{name}.png", self._store, max_pixels=self._max_still_pixels)
                     return {"still": still.to_json()}
-                return {"footage": keep_footage(path, f"sources/{name}.mp4", name, self._store).to_json()}
+                return {"footage": keep_footage(path, f"sources/{name}", f"url:{name}", self._store, tell).to_json()}
         except CallerError as error:
             raise at_end(end, error) from error
 
-    def _bring_upload(self, generation: Generation, id: str) -> dict[str, Any]:
+    def _bring_upload(self, generation: Generation, id: str, tell: Tell) -> dict[str, Any]:
         upload = self._records.get_upload(id, generation.account)
         if upload.kind == "image":
             return {"still": Still(upload.key, upload.width, upload.height).to_json()}
+        if brought := find_footage(f"sources/{id}", self._store):
+            return {"footage": brought.to_json()}
         with work_file(self._store, f"fetched/{id}") as path:
             with path.open("wb") as file:
                 for chunk in self._store.stream(upload.key, 0, upload.num_bytes):
                     file.write(chunk)
-            return {"footage": keep_footage(path, f"sources/{id}.mp4", id, self._store).to_json()}
+            return {"footage": keep_footage(path, f"sources/{id}", f"upload:{id}", self._store, tell).to_json()}
 
-    def _fail(self, id: str, reason: str, kind: Any) -> None:
+    def _fail(self, id: str, attempt: int, reason: str, kind: FailureKind) -> None:
         log.warning("failed", generation=id, kind=kind, reason=reason)
-        self._records.fail(id, reason, kind)
+        self._records.fail(id, reason, kind, attempt=attempt)
 
 
 def sweep(records: Records, workflows: Workflows, store: Store) -> None:
-    """Ends what no workflow will ever end, and removes what dead processes left half made."""
+    """Ends or begins anew what no workflow will ever end, and removes what dead processes left half made."""
     store.sweep_work()
-    lost = workflows.lost(records.unfinished())
-    still = {id for id, _ in records.unfinished()} if lost else set()
-    for id, why in lost:
-        if id in still and records.fail(id, f"a fault of ours: its workflow was lost ({why.lower()})", "fault"):
-            log.error("lost", generation=id, workflow=why)
+    for id, attempt, why in workflows.lost(records.unfinished()):
+        if why == "OUTDATED":
+            done = records.begin_anew(id, attempt)
+        else:
+            reason = f"a fault of ours: its workflow was lost ({why.lower()})"
+            done = records.fail(id, reason, "fault", attempt=attempt)
+        if done:
+            log.error("lost", generation=id, attempt=attempt, workflow=why)
 
 
 def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
-    """Sweeps now, and from time to time in a thread of its own."""
-    sweep(records, workflows, store)
+    """Sweeps in a thread of its own: now, and from time to time."""
 
     def go_on() -> None:
         while True:
-            time.sleep(SWEEP_SECONDS)
             try:
                 sweep(records, workflows, store)
             except Exception:
                 log.exception("could not sweep")
+            time.sleep(SWEEP_SECONDS)
 
     threading.Thread(target=go_on, name="longtake-sweep", daemon=True).start()
 
 
-def _progress(records: Records, id: str, num_frames: int) -> Callable[[int], None]:
-    """What an engine calls as it goes: progress into the record, a cancel out of it."""
-    last = 0.0
-
-    def progress(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= REPORT_SECONDS:
-            last = now
-            records.report(id, "render", 0.02 + 0.93 * done / num_frames)
-
-    return progress
+def _tell(records: Records, generation: Generation, last: list[float], stage: str, part: float) -> None:
+    """What long work calls as it goes: progress into the record, a cancel out of it. `part` of the stage is done."""
+    now = time.monotonic()
+    if now - last[0] >= REPORT_SECONDS:
+        last[0] = now
+        begin, end = STAGES[stage]
+        records.report(generation.id, generation.attempt, stage, begin + (end - begin) * part)
 
 
 def _timed(step: Step, id: str, timings: dict[str, float]) -> Callable[[str, Callable[[], T]], T]:

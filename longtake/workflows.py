@@ -8,7 +8,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
@@ -24,10 +25,14 @@ NAME = "longtake"
 QUEUE = "render"
 WORKFLOW = "generation"
 VERSION = "1"
-"""Names the order of steps. Raised only when that order changes: runs of another version are not taken over."""
+"""Names the order of steps, and what planning makes of an order. Raised when either changes: what an older version has
+begun is begun anew, by the sweep, for kept results of one plan do not fit another."""
 MOST_DEATHS = 5
 """So many workers may die in one and the same step of a generation before it is given up."""
 POLL_SECONDS = 0.1
+LIVE = {"ENQUEUED", "DELAYED", "PENDING"}
+LOOK_UP = 500
+"""How many workflows are asked after in one query."""
 
 
 class Step(Protocol):
@@ -36,8 +41,8 @@ class Step(Protocol):
     def __call__(self, name: str, function: Callable[[], T]) -> T: ...
 
 
-Run = Callable[[str, Step], None]
-"""Carries out the generation with this id."""
+Run = Callable[[str, int, Step], None]
+"""Carries out this attempt at the generation with this id."""
 
 
 def migrate_workflows(url: str) -> None:
@@ -63,17 +68,26 @@ class Workflows:
                 "app_version": VERSION,
             },
             generation_id,
+            attempt,
         )
 
-    def lost(self, unfinished: list[tuple[str, int]]) -> list[tuple[str, str]]:
-        """Of these `(generation id, attempt)`, the ones whose workflow never runs again, with DBOS's word for why."""
-        ids = {_workflow_id(generation_id, attempt): generation_id for generation_id, attempt in unfinished}
-        if not ids:
-            return []
-        found = self._client.list_workflows(workflow_ids=list(ids), load_input=False, load_output=False)
-        states = {status.workflow_id: status.status for status in found}
-        live = {"ENQUEUED", "DELAYED", "PENDING"}
-        return [(id, states.get(name, "MISSING")) for name, id in ids.items() if states.get(name) not in live]
+    def lost(self, unfinished: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int, str]]:
+        """Of these `(generation id, attempt)`, the ones whose workflow never runs again, with the word for why.
+
+        The word is DBOS's, or MISSING, or OUTDATED: of another `VERSION`, which no worker takes up.
+        """
+        for some in _batches(unfinished, LOOK_UP):
+            names = {_workflow_id(id, attempt): (id, attempt) for id, attempt in some}
+            found = self._client.list_workflows(workflow_ids=list(names), load_input=False, load_output=False)
+            known = {status.workflow_id: status for status in found}
+            for name, (id, attempt) in names.items():
+                status = known.get(name)
+                if status is None:
+                    yield id, attempt, "MISSING"
+                elif status.status not in LIVE:
+                    yield id, attempt, status.status
+                elif status.app_version != VERSION:
+                    yield id, attempt, "OUTDATED"
 
     def open_queue(self, concurrency: int) -> None:
         """Before an executor is launched: one that finds no queue looks again only after a second."""
@@ -125,8 +139,8 @@ class Executor:
         DBOS(config=config)
 
         @DBOS.workflow(name=WORKFLOW)
-        def generation(generation_id: str) -> None:
-            run(generation_id, self._steps(str(DBOS.workflow_id)))
+        def generation(generation_id: str, attempt: int) -> None:
+            run(generation_id, attempt, self._steps(str(DBOS.workflow_id)))
 
     def start(self) -> None:
         """Takes up what an earlier process of this name left, then what is queued."""
@@ -166,6 +180,12 @@ def _workflow_id(generation_id: str, attempt: int) -> str:
     if not re.fullmatch(r"[0-9a-f-]{36}", generation_id):
         raise FaultError(f"not a generation's id: {generation_id!r}")
     return f"{generation_id}.{attempt}"
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def _quiet() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -55,7 +55,12 @@ CODEC_NAMES: Final = {
 
 
 def bring_home(
-    source: Path | BinaryIO, path: Path, *, size_multiple: int = 2, max_seconds: float = 600
+    source: Path | BinaryIO,
+    path: Path,
+    *,
+    size_multiple: int = 2,
+    max_seconds: float = 600,
+    progress: Callable[[float], None] = lambda part: None,
 ) -> tuple[Encoded, VideoFormat, tuple[str, ...]]:
     """Decodes `source` and encodes it in house format at `path`; returns what was written and what was changed.
 
@@ -63,6 +68,7 @@ def bring_home(
     sample aspect are applied; interlaced frames are made progressive; sizes are cropped to `size_multiple` at the
     middle. Colours are converted to BT.709 limited range from the matrix and range that are tagged; where none is,
     from BT.601 up to 1024x576 and from BT.709 above, in limited range. Memory holds a few frames.
+    `progress` is told how much is done, 0 to 1, after each frame; what it raises ends the work.
 
     Raises MediaError where the file is no video (see `probe`), is longer than `max_seconds`, or is broken: the
     message then names the second. Nothing is left at `path`.
@@ -76,7 +82,8 @@ def bring_home(
         decoded: Iterable[VideoFrame] = _decode(container, stream, found.pts, remarks)
         if found.interlaced:
             decoded = _deinterlaced(decoded, stream)
-        encoded = encode(_at_constant_rate(decoded, found, format), format, path)
+        frames = _counted(_at_constant_rate(decoded, found, format), found.seconds * float(format.frame_rate), progress)
+        encoded = encode(frames, format, path)
     return encoded, format, tuple(remarks)
 
 
@@ -150,6 +157,12 @@ def _at_constant_rate(decoded: Iterable[VideoFrame], found: Survey, format: Vide
         held = picture.of(frame)
     if held is not None:
         yield held
+
+
+def _counted(frames: Iterator[Frames], expected: float, progress: Callable[[float], None]) -> Iterator[Frames]:
+    for number, frame in enumerate(frames, 1):
+        progress(min(1.0, number / max(expected, 1.0)))
+        yield frame
 
 
 class _Picture:

@@ -26,6 +26,8 @@ CONTAINERS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,ivf,h264,hevc,obu,av1,m4v,mxf,dv,nut,rm,yuv4mpegpipe"
 )
 MOST_PIXELS_ACROSS: Final = 8192
+MOST_FRAMES: Final = 600_000
+"""Each costs time and memory to look at, however few bytes it has: nearly three hours at 60 frames per second."""
 OPEN_OPTIONS: Final = {
     "format_whitelist": CONTAINERS,
     "protocol_whitelist": "file",
@@ -131,6 +133,8 @@ class _Packets:
 
     def add(self, packet: av.Packet[VideoStream]) -> None:
         self.num += 1
+        if self.num > MOST_FRAMES:
+            raise MediaError(f"the video has more than {MOST_FRAMES} frames")
         if packet.is_discard:
             self.hidden = True
             return

@@ -2,12 +2,13 @@
 
 from longtake.records.changes import Change, Changes
 from longtake.records.database import migrate, open_database
-from longtake.records.generations import Generation, Records, Result, State, Upload
+from longtake.records.generations import FailureKind, Generation, Records, Result, State, Upload
 from longtake.records.keys import Key, Keys
 
 __all__ = [
     "Change",
     "Changes",
+    "FailureKind",
     "Generation",
     "Key",
     "Keys",

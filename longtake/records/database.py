@@ -13,9 +13,9 @@ def open_database(url: str) -> sa.Engine:
 
     A deferred transaction that reads first and writes later fails with "database is locked" as soon as two
     processes do so at once, whatever the timeout; so all take the lock first, but for those that say
-    `execution_options(read_only=True)`.
+    `execution_options(read_only=True)`. Errors name no values: prompts and hashes of keys stay out of the log.
     """
-    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)

@@ -23,8 +23,8 @@ from longtake.video import VideoFormat
 State = Literal["queued", "dreaming", "completed", "failed"]
 FailureKind = Literal["caller", "world", "fault", "cancelled"]
 MOVES: dict[State, frozenset[State]] = {
-    "queued": frozenset({"dreaming", "failed"}),
-    "dreaming": frozenset({"completed", "failed"}),
+    "queued": frozenset({"dreaming", "failed", "queued"}),  # begun anew, as another attempt
+    "dreaming": frozenset({"completed", "failed", "queued"}),
     "completed": frozenset(),
     "failed": frozenset({"queued"}),  # a retry
 }
@@ -115,6 +115,8 @@ class Upload:
     num_bytes: int
     sha256: str
     created_at: float
+    extent: Extent | None = None
+    """Of a video that is taken as it is, whose frames are therefore counted already."""
 
 
 class Records:
@@ -154,19 +156,26 @@ class Records:
             if all(state == "completed" for state in states):
                 self._enqueue(connection, generation.id, generation.attempt)
 
-    def start(self, id: str) -> Generation | None:
-        """The generation, now dreaming; None where it has ended. A second start of the same attempt is a resume."""
-        with self._engine.begin() as connection:
-            self._move(connection, id, "dreaming", stage="started", started_at=time.time())
-            generation = self._one(connection, id)
-        return generation if generation.state == "dreaming" else None
+    # What a worker says is said of one attempt: after a cancel and a retry, an older attempt may still run for a
+    # while, and must neither end the newer one nor go on in its name.
 
-    def report(self, id: str, stage: str, progress: float) -> None:
+    def start(self, id: str, attempt: int) -> Generation | None:
+        """The generation, now dreaming; None where this attempt is over. A second start of it is a resume."""
+        with self._engine.begin() as connection:
+            self._move(connection, id, "dreaming", only_attempt=attempt, stage="started", started_at=time.time())
+            generation = self._one(connection, id)
+        return generation if (generation.state, generation.attempt) == ("dreaming", attempt) else None
+
+    def report(self, id: str, attempt: int, stage: str, progress: float) -> None:
         """How far the rendering is: `progress` from 0 to 1. Raises Cancelled where it was taken back."""
         with self._engine.begin() as connection:
             row = connection.execute(
                 sa.update(generations)
-                .where(generations.c.id == id, generations.c.state == "dreaming")
+                .where(
+                    generations.c.id == id,
+                    generations.c.state == "dreaming",
+                    generations.c.attempt == attempt,
+                )
                 .values(stage=stage, progress=progress, updated_at=time.time())
                 .returning(generations.c.account)
             ).one_or_none()
@@ -174,24 +183,35 @@ class Records:
                 raise Cancelled("cancelled")
             self._tell(connection, id, row.account, "generation.progress", "dreaming", stage, progress)
 
-    def complete(self, id: str, result: Result) -> bool:
-        """One commit: completed, and its children free to run. False where it has ended otherwise."""
+    def complete(self, id: str, attempt: int, result: Result) -> bool:
+        """One commit: completed, and its children free to run. False where this attempt is over."""
         extent = Extent(result.timeline.format, result.timeline.num_frames)
+        values = {"stage": "completed", "progress": 1.0, "result": result.to_json(), "extent": _extent_json(extent)}
         with self._engine.begin() as connection:
-            return self._end(
-                connection,
-                id,
-                "completed",
-                stage="completed",
-                progress=1.0,
-                result=result.to_json(),
-                extent=_extent_json(extent),
-            )
+            if not self._end(connection, id, "completed", only_attempt=attempt, **values):
+                return False
+            for child, (_, child_attempt) in self._waiting_children(connection, id).items():
+                if not self._waits(connection, child):
+                    self._enqueue(connection, child, child_attempt)
+        return True
 
-    def fail(self, id: str, reason: str, kind: FailureKind) -> bool:
-        """One commit: failed, for a reason that the client may read. False where it has ended otherwise."""
+    def fail(self, id: str, reason: str, kind: FailureKind, *, attempt: int | None = None) -> bool:
+        """One commit: failed, for a reason that the client may read, and its waiting children with it.
+
+        False where it has ended, or where `attempt` is given and over.
+        """
         with self._engine.begin() as connection:
-            return self._end(connection, id, "failed", stage="failed", failure_reason=reason, failure_kind=kind)
+            return self._fail(connection, id, reason, kind, attempt)
+
+    def begin_anew(self, id: str, attempt: int) -> bool:
+        """Queues another attempt in the place of one that no worker takes up. False where that one is over."""
+        with self._engine.begin() as connection:
+            if not self._move(
+                connection, id, "queued", only_attempt=attempt, stage="queued", progress=0.0, attempt=attempt + 1
+            ):
+                return False
+            self._enqueue(connection, id, attempt + 1)
+            return True
 
     def retry(self, id: str, account: str) -> Generation:
         """A failed one is queued again. Raises UnknownError, ConflictError."""
@@ -212,7 +232,7 @@ class Records:
         """It is gone for its account, and cancelled where it still runs. Returns what it was. Raises UnknownError."""
         with self._engine.begin() as connection:
             generation = self._one(connection, id, account)
-            self._end(connection, id, "failed", stage="failed", failure_reason="cancelled", failure_kind="cancelled")
+            self._fail(connection, id, "cancelled", "cancelled")
             connection.execute(sa.update(generations).where(generations.c.id == id).values(deleted_at=time.time()))
         return generation
 
@@ -279,7 +299,8 @@ class Records:
 
     def add_upload(self, upload: Upload) -> None:
         with self._engine.begin() as connection:
-            connection.execute(sa.insert(uploads).values(**asdict(upload)))
+            values = {**asdict(upload), "extent": _extent_json(upload.extent)}
+            connection.execute(sa.insert(uploads).values(**values))
 
     def get_upload(self, id: str, account: str) -> Upload:
         """Raises UnknownError."""
@@ -288,16 +309,21 @@ class Records:
             row = connection.execute(query).one_or_none()
         if row is None:
             raise UnknownError(f"there is no upload {id[:80]}")
-        return Upload(**row._mapping)
+        return Upload(**{**row._mapping, "extent": _extent(row.extent)})
 
     # ---- inside one transaction
 
-    def _move(self, connection: sa.Connection, id: str, to: State, **values: Any) -> bool:
+    def _move(
+        self, connection: sa.Connection, id: str, to: State, *, only_attempt: int | None = None, **values: Any
+    ) -> bool:
         """The one place where a state changes. False where the table does not allow the move."""
         sources = [state for state, targets in MOVES.items() if to in targets]
+        where = [generations.c.id == id, generations.c.state.in_(sources)]
+        if only_attempt is not None:
+            where.append(generations.c.attempt == only_attempt)
         row = connection.execute(
             sa.update(generations)
-            .where(generations.c.id == id, generations.c.state.in_(sources))
+            .where(*where)
             .values(state=to, updated_at=time.time(), **values)
             .returning(generations.c.account, generations.c.stage, generations.c.progress)
         ).one_or_none()
@@ -313,13 +339,35 @@ class Records:
         connection.execute(
             sa.delete(events).where(events.c.generation_id == id, events.c.type == "generation.progress")
         )
-        children = sa.select(parents.c.child_id).where(parents.c.parent_id == id).distinct()
-        for (child,) in connection.execute(children).all():
-            query = sa.select(generations.c.state, generations.c.attempt).where(generations.c.id == child)
-            state, attempt = connection.execute(query).one()
-            if state == "queued" and not self._waits(connection, child):
-                self._enqueue(connection, child, attempt)
         return True
+
+    def _fail(
+        self, connection: sa.Connection, id: str, reason: str, kind: FailureKind, attempt: int | None = None
+    ) -> bool:
+        """Fails it, and all that wait for it, however far down the chain: a retry of it is not theirs."""
+        told: dict[str, Any] = {"stage": "failed", "failure_reason": reason, "failure_kind": kind}
+        if not self._end(connection, id, "failed", only_attempt=attempt, **told):
+            return False
+        failed = [id]
+        for parent in failed:  # grows as it goes
+            for child, (end, _) in self._waiting_children(connection, parent).items():
+                told = {
+                    "stage": "failed",
+                    "failure_reason": f"keyframes.{end}: generation {parent} failed: {reason}",
+                    "failure_kind": "caller",
+                }
+                if self._end(connection, child, "failed", **told):
+                    failed.append(child)
+        return True
+
+    def _waiting_children(self, connection: sa.Connection, id: str) -> dict[str, tuple[str, int]]:
+        """The queued children of a generation: id → (the end that it stands at, attempt)."""
+        query = (
+            sa.select(parents.c.child_id, parents.c.end, generations.c.attempt)
+            .join(generations, generations.c.id == parents.c.child_id)
+            .where(parents.c.parent_id == id, generations.c.state == "queued")
+        )
+        return {child: (end, attempt) for child, end, attempt in connection.execute(query).all()}
 
     def _waits(self, connection: sa.Connection, child: str) -> bool:
         query = (

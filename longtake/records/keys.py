@@ -56,11 +56,17 @@ class Keys:
         return key, secret
 
     def ensure(self, secret: str) -> Key:
-        """The key with this secret, made where there is none: what `LONGTAKE_API_KEY` asks for."""
-        try:
-            return self.check(secret)
-        except AuthError:
+        """The key with this secret, made where there is none: what `LONGTAKE_API_KEY` asks for.
+
+        Raises AuthError where it was revoked.
+        """
+        with read_only(self._engine).begin() as connection:
+            row = connection.execute(sa.select(keys).where(keys.c.hash == _hash(secret))).one_or_none()
+        if row is None:
             return self.create("from the environment", secret=secret)[0]
+        if row.revoked_at is not None:
+            raise AuthError(f"the key {row.id} was revoked")
+        return _key(row)
 
     def check(self, secret: str) -> Key:
         """The key that `secret` opens. Raises AuthError.

@@ -69,6 +69,7 @@ uploads = sa.Table(
     sa.Column("num_bytes", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("extent", sa.JSON),
 )
 
 events = sa.Table(

@@ -91,7 +91,7 @@ def router(door: Door) -> APIRouter:
         add(legacy + "/generations", wire.create_legacy, methods=["POST"], responses=creates)
         add(legacy + "/generations", wire.list_legacy, methods=["GET"], responses=refusals(400))
         add(legacy + "/generation", wire.read_legacy, methods=["GET"], responses=reads, openapi_extra=_ids("ids"))
-        add(legacy + "/generations/{id}/extend", wire.extend_legacy, methods=["POST"], responses=creates)
+        add(legacy + "/generations/{id:path}/extend", wire.extend_legacy, methods=["POST"], responses=creates)
         add(legacy + "/generations/file-upload", wire.upload, methods=["POST"], responses=refusals(400, 413))
     for path in ("/models", "/v1/models"):
         add(path, wire.models, methods=["GET"], responses=refusals())
@@ -123,7 +123,7 @@ class AimlApi:
         status: State = None,
     ) -> GenerationAnswer:
         """One generation, now or when it is in the state named."""
-        (found,) = await self._read([generation_id], key, state or status)
+        (found,) = await self._read([generation_id], key, state, status)
         return generation_answer(found, self._links, self._door.base_url(request))
 
     async def read_many(
@@ -131,7 +131,7 @@ class AimlApi:
     ) -> list[GenerationAnswer]:
         """Several, in the order asked for: `generation_ids` repeated, with `[]`, with `[0]`, or parted by commas."""
         base_url = self._door.base_url(request)
-        found = await self._read(several(request, "generation_ids"), key, status or state)
+        found = await self._read(several(request, "generation_ids"), key, state, status)
         return [generation_answer(generation, self._links, base_url) for generation in found]
 
     async def create_universal(self, body: UniversalBody, key: Caller, request: Request) -> UniversalAnswer:
@@ -142,7 +142,7 @@ class AimlApi:
 
     async def read_universal(self, key: Caller, request: Request, generation_id: GenerationId) -> UniversalAnswer:
         """One generation, in the form that all models share."""
-        (found,) = await self._read([generation_id], key, None)
+        (found,) = await self._read([generation_id], key)
         return universal_answer(found, self._links, self._door.base_url(request))
 
     async def create_legacy(self, body: LegacyBody, key: Caller, request: Request) -> LegacyAnswer:
@@ -168,7 +168,7 @@ class AimlApi:
     async def read_legacy(self, key: Caller, request: Request) -> list[LegacyAnswer]:
         """Several, in the first form: `ids` in any of the spellings of `generation_ids`."""
         base_url = self._door.base_url(request)
-        found = await self._read(several(request, "ids"), key, None)
+        found = await self._read(several(request, "ids"), key)
         return [legacy_answer(generation, self._links, base_url) for generation in found]
 
     async def upload(self, body: FileBody, key: Caller, request: Request) -> list[FileAnswer]:
@@ -176,8 +176,8 @@ class AimlApi:
         folder = self._door.front.store.work_folder or Path(tempfile.gettempdir())
         path = folder / f"fetch-{uuid.uuid4()}"
         try:
-            await self._door.slowly(self._door.front.fetcher.fetch, body.url, path)
-            kept = await self._door.slowly(self._service.upload, key.account, path)
+            await self._door.fetch(body.url, path)
+            kept = await self._door.keep(key.account, path)
         except FetchError as error:  # the client's address, not a part of ours: no 5xx
             raise OrderError(error.message, field="url") from None
         except CallerError as error:
@@ -231,13 +231,13 @@ class AimlApi:
             raise
         return legacy_answer(made, self._links, base_url)
 
-    async def _read(self, ids: list[str], key: Key, state: str | None) -> list[Generation]:
-        """In the order of `ids`, as soon as all rank at or above `state`."""
-        if state == "failed":
+    async def _read(self, ids: list[str], key: Key, *states: str | None) -> list[Generation]:
+        """In the order of `ids`, as soon as all rank at or above the highest of `states`; unknown ones are none."""
+        if "failed" in states:
             raise OrderError(
                 "failed can't be waited for: wait for completed, it answers when either is there", field="state"
             )
-        plain, rank = [plain_id(id) for id in ids], RANKS.get(state or "", 0)
+        plain, rank = [plain_id(id) for id in ids], max((RANKS.get(state or "", 0) for state in states), default=0)
 
         async def look() -> list[Generation]:
             return await in_thread(self._service.get_many, plain, key.account)
@@ -264,9 +264,17 @@ def several(request: Request, name: str) -> list[str]:
 
 
 def _ids(name: str) -> dict[str, Any]:
-    schema = {"type": "array", "items": {"type": "string", "minLength": 1, "pattern": "^[0-9a-f-]+$"}, "minItems": 1}
+    one = "[0-9a-f-]+(:[^,]+)?"
+    items = {"type": "string", "pattern": f"^{one}(,{one})*$", "examples": ["755f9bbb-d99b-4880-992b-f05244ddba61"]}
     return {
         "parameters": [
-            {"name": name, "in": "query", "required": True, "schema": {**schema, "maxItems": MOST_IDS}, "explode": True}
+            {
+                "name": name,
+                "in": "query",
+                "required": True,
+                "description": "Ids, with or without the `:luma/ray-2` of the universal form; commas may part several.",
+                "schema": {"type": "array", "items": items, "minItems": 1, "maxItems": MOST_IDS},
+                "explode": True,
+            }
         ]
     }

@@ -7,20 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_resolution
+from longtake.orders import KeyFrame, Order, parse_aspect_ratio
 from longtake.records import Generation
 from longtake.wire.answers import timestamp
 from longtake.wire.fields import (
     AspectRatio,
     Duration,
     Keyframes,
-    KeyframesOrKeywords,
     Model,
-    Resolution,
+    ShotBody,
     Strict,
     Url,
     duration_seconds,
-    plain_model,
     shown,
     simple_frame,
 )
@@ -31,19 +29,13 @@ VENDOR = "luma/"
 """Stands before the models' names in the universal form."""
 
 
-class CreateBody(KeyframesOrKeywords):
+class CreateBody(ShotBody):
     """What is to be made. Nulls stand for the defaults."""
 
     prompt: Prompt
-    aspect_ratio: AspectRatio = "16:9"
-    loop: bool = False
     keyframes: Keyframes | None = None
     keywords: Annotated[Keyframes | None, Field(description="Another name for `keyframes`.")] = None
-    model: Model = "ray-2"
-    resolution: Resolution | None = "720p"
     duration: Duration | None = "5s"
-    generation_type: Literal["video"] = "video"
-    callback_url: Url | None = None
 
     def order(self, links: Links, base_url: str) -> Order:
         """Raises OrderError."""
@@ -53,25 +45,13 @@ class CreateBody(KeyframesOrKeywords):
             prompt=self.prompt,
             before=simple_frame(frames.frame0, f"{name}.frame0", links, base_url),
             after=simple_frame(frames.frame1, f"{name}.frame1", links, base_url),
-            model=plain_model(self.model),
             seconds=duration_seconds(self.duration),
-            aspect_ratio=parse_aspect_ratio(self.aspect_ratio),
-            short_side=parse_resolution(self.resolution or "720p"),
-            loop=self.loop,
-            callback_url=self.callback_url,
+            **self.shared_order(),
         )
 
     def request(self) -> dict[str, Any]:
         """The body with its defaults filled in, in the one spelling."""
-        filled = shown(self)
-        keywords = filled.pop("keywords")
-        return {
-            **filled,
-            "model": plain_model(self.model),
-            "keyframes": filled["keyframes"] or keywords,
-            "resolution": self.resolution or "720p",
-            "duration": f"{duration_seconds(self.duration)}s",
-        }
+        return {**self.shared_request(), "duration": f"{duration_seconds(self.duration)}s"}
 
 
 class UniversalBody(CreateBody):

@@ -92,10 +92,13 @@ def generation_answer(generation: Generation, links: Links, base_url: str) -> Ge
 
 
 def _request(generation: Generation) -> dict[str, Any]:
-    """As asked; of an extension with the size that is used, which is its parent's."""
+    """As asked; of an extension with the size and the frame rate that are used, which are its parent's."""
     request, extent = dict(generation.request), generation.extent
     if extent is None or "clip" not in generation.order.cell:
         return request
     short = min(extent.format.width, extent.format.height)
     names = {pixels: name for name, pixels in RESOLUTIONS.items()}
-    return {**request, "aspect_ratio": aspect_ratio_of(extent), "resolution": names.get(short, f"{short}p")}
+    used: dict[str, Any] = {"aspect_ratio": aspect_ratio_of(extent), "resolution": names.get(short, f"{short}p")}
+    if "fps" in request:  # the published protocol has no such field
+        used["fps"] = float(extent.format.frame_rate)
+    return {**request, **used}

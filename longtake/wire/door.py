@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio
@@ -35,10 +36,10 @@ from longtake.errors import (
     WorldError,
 )
 from longtake.fetch import Fetcher
-from longtake.records import Changes, Key, Keys
+from longtake.records import Changes, Key, Keys, Upload
 from longtake.service import Service
 from longtake.store import Store
-from longtake.wire.fields import ASPECT_RATIO_PATTERN, URL_PATTERN
+from longtake.wire.fields import ASPECT_RATIO_PATTERN, CALLBACK_PATTERN, URL_PATTERN
 from longtake.wire.links import Links
 from longtake.wire.waiting import Waiting
 
@@ -48,8 +49,8 @@ T = TypeVar("T")
 KEY_SECONDS = 3.0
 """How long a key that was good is taken as good: so long may a revoked one still open."""
 MOST_KEYS = 10_000
-SLOW_THREADS = 4
-"""Uploads being read and addresses being fetched at once; quick reads have threads of their own."""
+MOST_FETCHES = 4
+"""Addresses being fetched at once for clients that wait for it."""
 MOST_ERRORS = 20
 """So many wrong fields are named in one answer."""
 NAME_LIMIT = 80
@@ -74,6 +75,7 @@ MESSAGES = {
 }
 PATTERNS = {
     URL_PATTERN: "must start with https://, http:// or data:",
+    CALLBACK_PATTERN: "must start with https:// or http://",
     ASPECT_RATIO_PATTERN: 'must be W:H from 9:21 to 21:9, such as "16:9"',
 }
 TAGS = frozenset({"image", "generation", "video", "name", "key"})
@@ -118,17 +120,23 @@ Shape = Callable[[Request, Problem], Response]
 
 
 class Door:
-    """The front as it runs: keys that were just seen, clients that wait, threads for slow work."""
+    """The front as it runs: keys that were just seen, clients that wait, turns for slow work."""
 
     def __init__(self, front: Front) -> None:
         self.front = front
         self.waiting = Waiting(front.changes)
-        self._slow = anyio.CapacityLimiter(SLOW_THREADS)
+        self._fetching = anyio.CapacityLimiter(MOST_FETCHES)
+        # One at a time: what decoding takes, in memory and processor, is up to whoever made the file.
+        self._decoding = anyio.CapacityLimiter(1)
         self._keys: dict[bytes, tuple[float, Key]] = {}
 
-    async def slowly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `in_thread`, for what may take seconds: no more than a few at once."""
-        return await anyio.to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._slow)
+    async def fetch(self, url: str, path: Path) -> None:
+        """Fetches what the client named to `path`, when it is its turn. Raises FetchError."""
+        await anyio.to_thread.run_sync(self.front.fetcher.fetch, url, path, limiter=self._fetching)
+
+    async def keep(self, account: str, path: Path) -> Upload:
+        """Keeps the file at `path` as an upload, when it is its turn to be decoded. Raises MediaError."""
+        return await anyio.to_thread.run_sync(self.front.service.upload, account, path, limiter=self._decoding)
 
     def base_url(self, request: Request) -> str:
         """Without a slash at its end."""

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from longtake.errors import OrderError
-from longtake.orders import KeyFrame, parse_aspect_ratio
+from longtake.orders import KeyFrame, parse_aspect_ratio, parse_resolution
 from longtake.planning import Extent
 from longtake.wire.links import Links
 
 DATA_URL_LIMIT = 200
 """Characters of a `data:` URL that an answer's `request` repeats."""
 URL_PATTERN = "^(?i:https?://|data:)"
+CALLBACK_PATTERN = "^(?i:https?://)"
 ASPECT_RATIO_PATTERN = "^[0-9]{1,5}:[0-9]{1,5}$"
 
 
@@ -33,6 +34,7 @@ def _check_aspect_ratio(text: str) -> str:
 
 
 Url = Annotated[str, Field(min_length=1, pattern=URL_PATTERN, examples=["https://example.com/image1.png"])]
+CallbackUrl = Annotated[str, Field(min_length=1, pattern=CALLBACK_PATTERN, examples=["https://example.com/hook"])]
 Id = Annotated[str, Field(min_length=1, max_length=200, examples=["755f9bbb-d99b-4880-992b-f05244ddba61"])]
 AspectRatio = Annotated[
     str, Field(pattern=ASPECT_RATIO_PATTERN, examples=["16:9", "19:9"]), AfterValidator(_check_aspect_ratio)
@@ -66,10 +68,40 @@ class Keyframes(Strict):
     frame1: Frame | None = None
 
 
-class KeyframesOrKeywords(Strict):
-    """A body whose `keyframes` may also be called `keywords`, as the published page does in its prose."""
+class ShotBody(Strict):
+    """What the published body and our own have in common.
+
+    Both add `keyframes`, which may also be called `keywords`, as the published page does in its prose.
+    """
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["keyframes", "keywords"]}})
+    aspect_ratio: AspectRatio = "16:9"
+    loop: bool = False
+    model: Model = "ray-2"
+    resolution: Resolution | None = "720p"
+    generation_type: Literal["video"] = "video"
+    callback_url: CallbackUrl | None = None
+
+    def shared_order(self) -> dict[str, Any]:
+        """The arguments of `Order` that these fields stand for. Raises OrderError."""
+        return {
+            "model": plain_model(self.model),
+            "aspect_ratio": parse_aspect_ratio(self.aspect_ratio),
+            "short_side": parse_resolution(self.resolution or "720p"),
+            "loop": self.loop,
+            "callback_url": self.callback_url,
+        }
+
+    def shared_request(self) -> dict[str, Any]:
+        """The body with its defaults filled in, in the one spelling."""
+        filled = shown(self)
+        keywords = filled.pop("keywords")
+        return {
+            **filled,
+            "model": plain_model(self.model),
+            "keyframes": filled["keyframes"] or keywords,
+            "resolution": self.resolution or "720p",
+        }
 
     def frames_name(self) -> str:
         """The name that the client used. Raises OrderError where it used both."""

@@ -49,14 +49,14 @@ class Links:
     def key_frame(self, type: Literal["image", "video"], url: str, base_url: str, field: str) -> KeyFrame:
         """The end of a shot at `url`. An address of ours is known again: it stands for the upload, and is not fetched.
 
-        It is known by its signature, whatever host name it was reached by. Raises OrderError for an address below
-        `base_url` that was changed or has expired, and for one of ours that is not an upload's.
+        It is known by its signature, whatever host name and folder it was reached by. Raises OrderError for an
+        address below `base_url` that was changed or has expired, and for one of ours that is not an upload's.
         """
         try:
             parts = urlsplit(url)
         except ValueError:
             return KeyFrame(type=type, url=url)
-        key, query = parts.path.removeprefix("/media/"), parse_qs(parts.query)
+        key, query = parts.path.rpartition("/media/")[2], parse_qs(parts.query)
         expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
         is_signed = self.seconds_left(key, expires, signature) is not None
         if not is_signed and url.startswith(f"{base_url}/media/"):

@@ -16,8 +16,6 @@ from longtake.wire.door import Door, in_thread, route_class
 from longtake.wire.links import Links
 from longtake.wire.refusals import refusals, shape
 
-__all__ = ["Links", "router"]
-
 CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".webm": "video/webm",

@@ -15,7 +15,6 @@ from longtake.records import Generation
 from longtake.wire.answers import RANKS
 from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
 from longtake.wire.events import event_stream
-from longtake.wire.fields import plain_id
 from longtake.wire.native_models import (
     NativeAnswer,
     NativeBody,
@@ -128,41 +127,40 @@ class Native:
         timeout: Annotated[float, Query(ge=0, le=30, description="The longest wait, in seconds.")] = 30.0,
     ) -> NativeDetail:
         """One generation, now or when it is in the state named or a later one."""
-        plain = plain_id(id)
 
         async def look() -> Generation:
-            return await in_thread(self._service.get, plain, key.account)
+            return await in_thread(self._service.get, id, key.account)
 
         if wait is None:
             return await self._detail(await look(), request)
         rank, seconds = RANKS[wait], min(timeout, self._door.front.wait_seconds)
         found = await self._door.waiting.until(
-            [plain], key.account, look, lambda one: RANKS[one.state] >= rank, seconds=seconds
+            [id], key.account, look, lambda one: RANKS[one.state] >= rank, seconds=seconds
         )
         return await self._detail(found, request)
 
     async def delete(self, id: str, key: Caller) -> Response:
         """Remove it; cancel it where it still runs."""
-        await in_thread(self._service.delete, plain_id(id), key.account)
+        await in_thread(self._service.delete, id, key.account)
         return Response(status_code=204)
 
     async def cancel(self, id: str, key: Caller, request: Request) -> NativeDetail:
         """Take the order back while it runs."""
-        return await self._detail(await in_thread(self._service.cancel, plain_id(id), key.account), request)
+        return await self._detail(await in_thread(self._service.cancel, id, key.account), request)
 
     async def retry(self, id: str, key: Caller, request: Request) -> NativeDetail:
         """Try a failed one again."""
-        return await self._detail(await in_thread(self._service.retry, plain_id(id), key.account), request)
+        return await self._detail(await in_thread(self._service.retry, id, key.account), request)
 
     async def events_of_one(self, id: str, key: Caller, last_event_id: LastEventId = None) -> Response:
         """What happens to one generation, as it happens; ends when it ends."""
-        plain, last = plain_id(id), int(last_event_id) if last_event_id else None
-        found = await in_thread(self._service.get, plain, key.account)
+        last = int(last_event_id) if last_event_id else None
+        found = await in_thread(self._service.get, id, key.account)
         if last is not None and found.state in ("completed", "failed"):
-            left = await in_thread(self._door.front.changes.after, last, generation_id=plain, limit=1)
+            left = await in_thread(self._door.front.changes.after, last, generation_id=id, limit=1)
             if not left:
                 return Response(status_code=204)  # this tells an EventSource not to come again
-        return self._stream(key.account, plain, last)
+        return self._stream(key.account, id, last)
 
     async def events(self, key: Caller, last_event_id: LastEventId = None) -> Response:
         """What happens to all generations, as it happens."""
@@ -174,7 +172,7 @@ class Native:
         path = folder / f"upload-{uuid.uuid4()}"
         try:
             await receive_file(request, path)
-            return upload_answer(await self._door.slowly(self._service.upload, key.account, path))
+            return upload_answer(await self._door.keep(key.account, path))
         finally:
             await in_thread(path.unlink, missing_ok=True)
 

@@ -12,25 +12,18 @@ from longtake.orders import (
     PROMPT_LIMIT,
     KeyFrame,
     Order,
-    parse_aspect_ratio,
     parse_frame_rate,
-    parse_resolution,
 )
 from longtake.records import Generation, Upload
 from longtake.wire.answers import GenerationAnswer, generation_fields
 from longtake.wire.fields import (
-    AspectRatio,
     Duration,
     Id,
-    KeyframesOrKeywords,
-    Model,
-    Resolution,
+    ShotBody,
     Strict,
     Url,
     duration_seconds,
     plain_id,
-    plain_model,
-    shown,
 )
 from longtake.wire.links import Links
 
@@ -84,7 +77,7 @@ class Concept(Strict):
     key: ConceptName
 
 
-class NativeBody(KeyframesOrKeywords):
+class NativeBody(ShotBody):
     """What is to be made. Nulls stand for the defaults."""
 
     model_config = ConfigDict(
@@ -104,17 +97,11 @@ class NativeBody(KeyframesOrKeywords):
     negative_prompt: Text = ""
     keyframes: NativeKeyframes | None = None
     keywords: Annotated[NativeKeyframes | None, Field(description="Another name for `keyframes`.")] = None
-    model: Model = "ray-2"
-    aspect_ratio: AspectRatio = "16:9"
-    resolution: Resolution | None = "720p"
     duration: Duration | None = None
     seconds: Annotated[float, Field(ge=0.1, le=600, allow_inf_nan=False)] | None = None
     fps: Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)] = 24.0
-    loop: bool = False
     concepts: Annotated[tuple[ConceptName | Concept, ...], Field(max_length=20, strict=False)] = ()
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    generation_type: Literal["video"] = "video"
-    callback_url: Url | None = None
 
     def order(self, links: Links, base_url: str) -> Order:
         """Raises OrderError."""
@@ -127,28 +114,21 @@ class NativeBody(KeyframesOrKeywords):
             negative_prompt=self.negative_prompt,
             before=_key_frame(frames.frame0, f"{name}.frame0", links, base_url),
             after=_key_frame(frames.frame1, f"{name}.frame1", links, base_url),
-            model=plain_model(self.model),
             seconds=self._seconds(),
-            aspect_ratio=parse_aspect_ratio(self.aspect_ratio),
-            short_side=parse_resolution(self.resolution or "720p"),
             frame_rate=parse_frame_rate(self.fps),
-            loop=self.loop,
             concepts=self._concepts(),
             seed=self.seed,
-            callback_url=self.callback_url,
+            **self.shared_order(),
         )
 
     def request(self) -> dict[str, Any]:
         """The body with its defaults filled in, in the one spelling."""
-        filled = shown(self)
-        keywords = filled.pop("keywords")
+        filled = self.shared_request()
         del filled["duration"]
         return {
             **filled,
-            "model": plain_model(self.model),
-            "keyframes": filled["keyframes"] or keywords,
-            "resolution": self.resolution or "720p",
             "seconds": float(self._seconds()),
+            "fps": float(parse_frame_rate(self.fps)),
             "concepts": list(self._concepts()),
         }
 

@@ -69,7 +69,7 @@ def test_a_record_and_its_workflow_come_to_be_in_one_commit_or_not_at_all(house:
     records.submit(made)
     with house.database.connect() as connection:
         assert connection.scalar(NUM_WORKFLOWS) == 1
-    assert workflows.lost(records.unfinished()) == []
+    assert list(workflows.lost(records.unfinished())) == []
     workflows.close()
 
 
@@ -93,6 +93,21 @@ def test_a_generation_whose_workflow_never_runs_again_is_ended_by_the_sweep(harm
     sweep(records, workflows, house.store)
     assert records.get(made.id).state == "failed"
     assert records.get(made.id).failure_reason == f"a fault of ours: its workflow was lost ({why})"
+    workflows.close()
+
+
+def test_what_an_older_version_has_queued_is_begun_anew_by_the_sweep(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflows = Workflows(house.url)
+    records = Records(house.database, workflows.enqueue)
+    made = generation()
+    records.submit(made)
+    monkeypatch.setattr("longtake.workflows.VERSION", "a later one")
+    sweep(records, workflows, house.store)
+    found = records.get(made.id)
+    assert (found.state, found.attempt) == ("queued", 2)
+    assert list(workflows.lost(records.unfinished())) == []
     workflows.close()
 
 

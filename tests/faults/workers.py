@@ -119,9 +119,9 @@ def boundaries(data: Path) -> None:
         die_once(data / f"behind {key}".replace("/", " "))
         return num_bytes
 
-    def complete_and_die(records: Records, id: str, result: Result) -> bool:
+    def complete_and_die(records: Records, id: str, attempt: int, result: Result) -> bool:
         die_once(data / f"ahead of completing {id}")
-        done = complete(records, id, result)
+        done = complete(records, id, attempt, result)
         die_once(data / f"behind completing {id}")
         return done
 
@@ -138,7 +138,7 @@ def die_once(mark: Path) -> None:
 def interrupted(data: Path) -> None:
     house = House.open(load(data=data))
 
-    def run(id: str, step: Step) -> None:
+    def run(id: str, attempt: int, step: Step) -> None:
         for number in range(NUM_STEPS):
             step(f"step {number}", lambda number=number: die_at_first(data / f"deaths-{number}"))  # type: ignore[misc]
         os._exit(0)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -16,6 +17,10 @@ import cv2
 import numpy as np
 import pytest
 
+from longtake.engines.motion import Motion
+from longtake.errors import CallerError
+from longtake.local import make
+from longtake.orders import KeyFrame, Order
 from longtake.video import VideoFormat
 from tests.footage import bring_home_start, frame_hashes, moving, store
 from tests.servers import KEY
@@ -154,6 +159,36 @@ def test_an_existing_file_is_written_over_only_when_told_to(folder: Path) -> Non
     assert hashes(folder / SECOND)[:24] == hashes(folder / FIRST)
 
 
+def test_a_file_that_comes_to_be_meanwhile_is_left_as_it_is(folder: Path) -> None:
+    out, frame = folder / "longer.mp4", KeyFrame(type="video", url=str(folder / FIRST))
+    order = Order(before=frame, seconds=Fraction(1), seed=0)
+
+    def tell(stage: str, _part: float) -> None:
+        if stage == "joining":
+            out.write_bytes(b"another's")
+
+    with pytest.raises(CallerError, match="exists"):
+        make(order, out, Motion(), max_still_pixels=10**6, tell=tell)
+    assert out.read_bytes() == b"another's"
+    make(order, out, Motion(), max_still_pixels=10**6, tell=tell, force=True)
+    assert hashes(out)[:24] == hashes(folder / FIRST)
+    assert sorted(path.name for path in folder.iterdir()) == [FIRST, "longer.mp4", PHOTO, SECOND]
+
+
+def test_a_run_that_is_told_to_stop_leaves_nothing_behind(folder: Path) -> None:
+    before = contents(folder)
+    command = [sys.executable, "-m", "longtake", "generate", "a boat", "-o", "x.mp4", "--seconds", "600"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        while not any(folder.glob(".longtake-*")):
+            assert process.poll() is None
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert log == ""
+    assert contents(folder) == before
+    assert not any(folder.glob(".longtake-*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -171,6 +206,7 @@ def test_an_existing_file_is_written_over_only_when_told_to(folder: Path) -> Non
         (["extend", FIRST, "-o", "x.mp4", "--to", PHOTO, "--loop"], "loop"),
         (["bridge", FIRST, "other.mp4", "-o", "x.mp4"], "one format"),
         (["generate", "a boat", "-o", "x.mp4", "--fps", "nan"], "--fps"),
+        (["generate", "a boat", "-o", "x.mp4", "--fps", "1e300"], "fps must be from 1 to 120"),
         (["generate", "a boat", "-o", "x.mp4", "--resolution", "99p"], "resolution must be one of"),
         (["keys", "list", "--data", "no-folder"], "there is no data folder"),
         (["serve", "--data", FIRST], "data"),

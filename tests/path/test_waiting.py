@@ -49,7 +49,7 @@ def records(front: Server) -> Iterator[Records]:
 def dreaming(front: Server, records: Records) -> str:
     """A generation that is being rendered."""
     id = front.create({"prompt": "a lighthouse at dusk", "seconds": 1, "fps": 12, "resolution": "540p"})
-    assert records.start(id)
+    assert records.start(id, 1)
     return id
 
 
@@ -57,7 +57,7 @@ def complete(records: Records, id: str) -> None:
     made = VideoFormat(960, 540, Fraction(12))
     timeline = Timeline(made, (Segment(id, f"segments/{id}.mp4", 0, 12, (0,)),))
     keys = (f"videos/{id}.mp4", f"segments/{id}.mp4", f"images/{id}.jpg")
-    assert records.complete(id, Result(timeline, 0, 12, *keys, 1000, (), (), {}))
+    assert records.complete(id, 1, Result(timeline, 0, 12, *keys, 1000, (), (), {}))
 
 
 def ended_at(records: Records, id: str) -> float:
@@ -169,7 +169,7 @@ def test_a_stream_of_events_goes_on_after_a_kill_without_loss_or_repetition(tmp_
     def change(count: int) -> int:
         """Some progress, and the last event's number."""
         for part in range(count):
-            records.report(id, "render", part / count)
+            records.report(id, 1, "render", part / count)
         return changes.last_id()
 
     try:

@@ -75,19 +75,22 @@ def test_the_settings_page_is_the_table_of_settings() -> None:
     )
 
 
-def test_a_variable_that_is_no_setting_is_a_typo() -> None:
+def test_a_variable_that_is_no_setting_is_a_typo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_PROT", "1")
     with pytest.raises(CallerError, match="LONGTAKE_PROT is not a setting"):
-        load({"LONGTAKE_PROT": "1"})
+        load()
 
 
-def test_the_command_line_goes_before_the_environment() -> None:
-    assert load({}, port=1234).port == 1234
+def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_PORT", "4321")
+    assert load(port=None).port == 4321
+    assert load(port=1234).port == 1234
 
 
 @pytest.mark.parametrize(("name", "value"), [("port", "70000"), ("api_key", "short"), ("log_format", "xml")])
 def test_a_setting_that_can_not_be_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(CallerError, match=f"LONGTAKE_{name.upper()}"):
-        load({}, **{name: value})
+        load(**{name: value})
 
 
 def test_models_are_a_list_of_names_with_engines() -> None:

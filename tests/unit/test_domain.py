@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from longtake import errors
 from longtake.errors import ConflictError, OrderError
-from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_resolution
+from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
 from longtake.planning import Capabilities, Extent, outline, plan
 from longtake.timeline import Segment, Timeline
 from longtake.video import CELLS, Cell, VideoFormat
@@ -164,6 +164,27 @@ def test_the_resolution_is_the_short_side(aspect: str, resolution: str, size: tu
     order = Order(aspect_ratio=parse_aspect_ratio(aspect), short_side=parse_resolution(resolution))
     made = outline(order, None, None, MOTION).format
     assert (made.width, made.height) == size
+
+
+@given(st.floats(1, 120))
+def test_a_frame_rate_as_it_is_written_can_be_ordered_and_fits_any_container(fps: float) -> None:
+    rate = parse_frame_rate(fps)
+    assert Order(frame_rate=rate).frame_rate == rate
+    assert max(rate.numerator, rate.denominator) < 2**31
+    assert abs(float(rate) - fps) < 0.006
+
+
+def test_frame_rates_are_the_exact_ones_that_people_mean() -> None:
+    written = (29.97, 23.976, 23.98, 24, 12.5, 119.99999999999, Fraction("59.94"))
+    meant = ("30000/1001", "24000/1001", "24000/1001", "24", "25/2", "120", "60000/1001")
+    assert [str(parse_frame_rate(fps)) for fps in written] == list(meant)
+
+
+@pytest.mark.parametrize("rate", [Fraction(121), Fraction(1, 2), Fraction("23.123456789"), Fraction(2**40, 2**36 + 1)])
+def test_a_frame_rate_that_no_container_holds_is_refused(rate: Fraction) -> None:
+    with pytest.raises(OrderError) as caught:
+        Order(frame_rate=rate)
+    assert caught.value.field == "fps"
 
 
 @pytest.mark.parametrize("text", ["22:9", "9:22", "16x9", "0:9", "", "16:", "１６:9", "1e1:9", "-16:9"])

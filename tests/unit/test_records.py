@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from longtake.errors import AuthError, Cancelled, ConflictError, CreditError, UnknownError
 from longtake.orders import KeyFrame, Order
-from longtake.records import Change, Changes, Generation, Keys, Records, Result, migrate, open_database
+from longtake.planning import Extent
+from longtake.records import Change, Changes, Generation, Keys, Records, Result, Upload, migrate, open_database
 from longtake.records.tables import generations, metadata
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
@@ -76,12 +77,58 @@ def test_a_child_is_enqueued_when_the_last_of_its_parents_ends(desk: Desk) -> No
     first, second = desk.submit(), desk.submit()
     child = desk.submit(first, second)
     assert child not in dict(desk.enqueued)
-    desk.records.start(first)
-    desk.records.complete(first, RESULT)
+    desk.records.start(first, 1)
+    desk.records.complete(first, 1, RESULT)
     assert child not in dict(desk.enqueued)
     assert desk.records.unfinished() == [(second, 1)]
-    desk.records.fail(second, "no", "fault")
-    assert (child, 1) in desk.enqueued
+    desk.records.start(second, 1)
+    desk.records.complete(second, 1, RESULT)
+    assert desk.enqueued.count((child, 1)) == 1
+
+
+def test_those_that_wait_fail_with_the_one_that_they_wait_for_and_are_not_begun(desk: Desk) -> None:
+    parent = desk.submit()
+    child = desk.submit(parent)
+    grandchild = desk.submit(child)
+    desk.records.fail(parent, "no light", "world")
+    desk.records.retry(parent, desk.key.account)
+    assert desk.enqueued == [(parent, 1), (parent, 2)]
+    for waited, on in ((child, parent), (grandchild, child)):
+        found = desk.records.get(waited)
+        assert (found.state, found.failure_reason) == ("failed", f"keyframes.frame0: generation {on} failed: no light")
+
+
+def test_a_long_chain_of_waiting_generations_fails_in_one_commit(desk: Desk) -> None:
+    desk.key, _ = desk.keys.create("no limit")
+    ids = [desk.submit()]
+    for _ in range(300):
+        ids.append(desk.submit(ids[-1]))
+    desk.records.fail(ids[0], "no", "fault")
+    assert desk.records.count_by_state() == {"failed": 301}
+
+
+def test_an_older_attempt_neither_ends_nor_goes_on_with_a_newer_one(desk: Desk) -> None:
+    id = desk.submit()
+    desk.records.start(id, 1)
+    desk.records.fail(id, "cancelled", "cancelled")
+    desk.records.retry(id, desk.key.account)
+    assert desk.records.start(id, 1) is None
+    assert not desk.records.fail(id, "the first fetch ended late", "world", attempt=1)
+    assert desk.records.start(id, 2) is not None
+    with pytest.raises(Cancelled):
+        desk.records.report(id, 1, "render", 0.5)
+    assert not desk.records.complete(id, 1, RESULT)
+    assert desk.records.complete(id, 2, RESULT)
+
+
+def test_what_no_worker_takes_up_is_begun_anew_as_another_attempt(desk: Desk) -> None:
+    id = desk.submit()
+    desk.records.start(id, 1)
+    assert desk.records.begin_anew(id, 1)
+    assert not desk.records.begin_anew(id, 1)
+    assert desk.enqueued == [(id, 1), (id, 2)]
+    found = desk.records.get(id)
+    assert (found.state, found.attempt) == ("queued", 2)
 
 
 def test_a_failed_deleted_or_foreign_parent_is_refused(desk: Desk) -> None:
@@ -110,14 +157,14 @@ def test_credits_are_spent_by_what_is_not_failed(desk: Desk) -> None:
 
 def test_progress_of_a_cancelled_generation_stops_its_engine(desk: Desk) -> None:
     id = desk.submit()
-    desk.records.start(id)
-    desk.records.report(id, "render", 0.5)
+    desk.records.start(id, 1)
+    desk.records.report(id, 1, "render", 0.5)
     assert desk.records.get(id).progress == 0.5
     desk.records.fail(id, "cancelled", "cancelled")
     with pytest.raises(Cancelled):
-        desk.records.report(id, "render", 0.6)
-    assert not desk.records.complete(id, RESULT)
-    assert desk.records.start(id) is None
+        desk.records.report(id, 1, "render", 0.6)
+    assert not desk.records.complete(id, 1, RESULT)
+    assert desk.records.start(id, 1) is None
 
 
 def test_a_retry_is_a_new_attempt(desk: Desk) -> None:
@@ -144,20 +191,20 @@ AFTER = {
 @settings(max_examples=25, deadline=None)
 def test_states_move_only_as_they_may(tmp_path_factory: pytest.TempPathFactory, actions: list[str]) -> None:
     desk = Desk(tmp_path_factory.mktemp("states") / "t.db")
-    id, state = desk.submit(), "queued"
+    id, state, attempt = desk.submit(), "queued", 1
     for action in actions:
         try:
             match action:
                 case "start":
-                    desk.records.start(id)
+                    desk.records.start(id, attempt)
                 case "report":
-                    desk.records.report(id, "render", 0.5)
+                    desk.records.report(id, attempt, "render", 0.5)
                 case "complete":
-                    desk.records.complete(id, RESULT)
+                    desk.records.complete(id, attempt, RESULT)
                 case "fail":
                     desk.records.fail(id, "no", "fault")
                 case "retry":
-                    desk.records.retry(id, desk.key.account)
+                    attempt = desk.records.retry(id, desk.key.account).attempt
         except (Cancelled, ConflictError):
             pass
         state = AFTER[state].get(action, state)
@@ -167,8 +214,8 @@ def test_states_move_only_as_they_may(tmp_path_factory: pytest.TempPathFactory, 
 
 def test_a_result_survives_the_database(desk: Desk) -> None:
     id = desk.submit()
-    desk.records.start(id)
-    desk.records.complete(id, RESULT)
+    desk.records.start(id, 1)
+    desk.records.complete(id, 1, RESULT)
     found = desk.records.get(id)
     assert found.result == RESULT
     assert found.extent is not None
@@ -211,6 +258,29 @@ def test_a_key_opens_until_it_is_revoked_and_its_secret_is_not_stored(desk: Desk
     assert b"mine" in stored
 
 
+def test_what_the_database_refuses_is_told_without_its_values(desk: Desk) -> None:
+    desk.keys.create("a-name-that-is-nobodys-business", secret="x" * 20)
+    with pytest.raises(sa.exc.IntegrityError) as caught:
+        desk.keys.create("a-name-that-is-nobodys-business", secret="x" * 20)
+    assert "nobodys-business" not in str(caught.value)
+
+
+def test_a_given_key_is_made_once_and_refused_once_it_is_revoked(desk: Desk) -> None:
+    key = desk.keys.ensure("a-given-secret-0123456789")
+    assert desk.keys.ensure("a-given-secret-0123456789") == key
+    desk.keys.revoke(key.id)
+    with pytest.raises(AuthError, match="revoked"):
+        desk.keys.ensure("a-given-secret-0123456789")
+
+
+def test_an_upload_survives_the_database(desk: Desk) -> None:
+    extent = Extent(VideoFormat(64, 48, Fraction(30000, 1001)), 24)
+    for id, known in (("a", extent), ("b", None)):
+        upload = Upload(id, "default", "video", f"uploads/{id}.video", 64, 48, 0.8, 29.97, 1000, "00", 1.0, known)
+        desk.records.add_upload(upload)
+        assert desk.records.get_upload(id, "default") == upload
+
+
 def test_migrations_lead_to_the_tables(desk: Desk) -> None:
     inspector = sa.inspect(desk.engine)
     for name, table in metadata.tables.items():
@@ -231,8 +301,8 @@ def test_two_writers_never_see_a_locked_database(desk: Desk) -> None:
         try:
             for _ in range(40):
                 id = desk.submit()
-                records.start(id)
-                records.report(id, "render", 0.5)
+                records.start(id, 1)
+                records.report(id, 1, "render", 0.5)
         except sa.exc.OperationalError as error:
             errors.append(error)
         records.close()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
 from PIL import Image
 
+from longtake.wire.door import MOST_FETCHES
+from tests.servers import Reply, replying
 from tests.wire_rig import OTHER_KEY, Rig, client, new_id, serving
 
 V2 = "/v2/generate/video/luma-ai"
@@ -109,6 +113,7 @@ class TestCreate:
         frame = {"type": "generation", "id": f"{parent}:luma/ray-2"}
         made = create(http, keyframes={"frame0": frame}, aspect_ratio="9:16", resolution="540p")
         assert (made["request"]["aspect_ratio"], made["request"]["resolution"]) == ("16:9", "720p")
+        assert "fps" not in made["request"]
 
     def test_the_bytes_of_a_data_url_are_not_repeated(self, rig: Rig, http: httpx2.Client) -> None:
         url = "data:image/png;base64," + "AAAA" * 1000
@@ -138,6 +143,7 @@ class TestCreate:
             (PROMPT | {"model": "sora"}, "model"),
             (PROMPT | {"generation_type": "image"}, "generation_type"),
             (PROMPT | {"callback_url": "http://10.0.0.1/"}, "callback_url"),
+            (PROMPT | {"callback_url": "data:text/plain,x"}, "callback_url"),
             (PROMPT | {"keyframes": {"frame2": None}}, "keyframes.frame2"),
             (PROMPT | {"keyframes": {"frame0": image_frame() | {"at": 1}}}, "keyframes.frame0.at"),
             (PROMPT | {"keyframes": {"frame0": {"type": "image"}}}, "keyframes.frame0.url"),
@@ -219,14 +225,39 @@ class TestRead:
         assert (found.status_code, found.json()["state"]) == (200, "queued")
         assert 0.3 < time.monotonic() - started < 5
 
+    @pytest.mark.parametrize("path", ["/generation?generation_id", "/generations?generation_ids"])
+    @pytest.mark.parametrize("states", ["state=streaming&status=completed", "state=completed&status=dreaming"])
+    def test_of_two_states_the_later_one_is_waited_for(
+        self, rig: Rig, http: httpx2.Client, path: str, states: str
+    ) -> None:
+        id = create(http)["id"]
+        rig.records.start(id, 1)
+        threading.Timer(0.1, rig.complete, [id]).start()
+        found = http.get(f"{V2}{path}={id}&{states}").json()
+        assert (found[0] if isinstance(found, list) else found)["state"] == "completed"
+
+    def test_the_document_allows_the_ids_that_are_served(self, http: httpx2.Client) -> None:
+        (parameter,) = (
+            one
+            for one in http.get("/openapi.json").json()["paths"][f"{V2}/generations"]["get"]["parameters"]
+            if one["name"] == "generation_ids"
+        )
+        pattern = parameter["schema"]["items"]["pattern"]
+        one, two = new_id(), f"{new_id()}:luma/ray-2"
+        for items in (one, two, f"{one},{two}", f"{two},{one}"):
+            assert re.search(pattern, items), items
+        for items in ("", ",", f"{one},", "no id"):
+            assert not re.search(pattern, items), items
+
     def test_an_unknown_state_answers_at_once_and_failed_can_not_be_waited_for(self, http: httpx2.Client) -> None:
         id, started = create(http)["id"], time.monotonic()
         for state in ("streaming", "queued", ""):
             assert http.get(f"{V2}/generation", params={"generation_id": id, "state": state}).status_code == 200
         assert time.monotonic() - started < 0.3
-        answer = http.get(f"{V2}/generation", params={"generation_id": id, "state": "failed"})
-        assert answer.status_code == 400
-        assert answer.json()["errors"][0]["field"] == "state"
+        for states in ("state=failed", "status=failed", "state=completed&status=failed"):
+            answer = http.get(f"{V2}/generation?generation_id={id}&{states}")
+            assert answer.status_code == 400
+            assert answer.json()["errors"][0]["field"] == "state"
 
     def test_several_come_in_the_order_asked_for_in_every_spelling(self, http: httpx2.Client) -> None:
         one, two = create(http)["id"], create(http)["id"]
@@ -260,7 +291,7 @@ class TestOtherForms:
         id, _, model = made["id"].partition(":")
         assert model == "luma/ray-flash-2"
         assert made == {"id": made["id"], "status": "queued", "video": None, "error": None, "meta": None}
-        rig.records.start(id)
+        rig.records.start(id, 1)
         params = {"generation_id": made["id"]}
         assert http.get("/v2/video/generations", params=params).json()["status"] == "generating"
         rig.complete(id)
@@ -296,6 +327,9 @@ class TestOtherForms:
         rig.complete(made["id"])
         longer = http.post(f"{root}/generations/{made['id']}/extend", json={"user_prompt": "On and on"}).json()
         assert rig.records.get(longer["id"]).parents == (("frame0", made["id"]),)
+        universal = http.post(f"{root}/generations/{made['id']}:luma/ray-2/extend", json={"user_prompt": "On and on"})
+        assert rig.records.get(universal.json()["id"]).parents == (("frame0", made["id"]),)
+        longer = universal.json()
         newest = http.get(f"{root}/generations").json()[0]
         assert newest == {"luma_generation_id": longer["id"], "prompt": "On and on"}
         for query in (f"ids[0]={longer['id']}&ids[1]={made['id']}", f"ids={longer['id']},{made['id']}"):
@@ -328,6 +362,30 @@ class TestOtherForms:
         assert list(refusal(http, PROMPT | {"keyframes": {"frame0": image_frame(changed)}})) == ["keyframes.frame0.url"]
         with client(url, OTHER_KEY) as other:
             refusal(other, PROMPT | {"keyframes": {"frame0": image_frame(kept["public_url"])}}, status=404)
+
+    def test_slow_addresses_do_not_keep_uploads_waiting(self, http: httpx2.Client) -> None:
+        class Gate(threading.Event):
+            arrived = threading.Semaphore(0)
+
+            def wait(self, timeout: float | None = None) -> bool:
+                self.arrived.release()
+                return super().wait(timeout)
+
+        file, gate = io.BytesIO(), Gate()
+        Image.new("RGB", (64, 48), "red").save(file, "PNG")
+        with (
+            replying({"/slow.png": Reply(body=file.getvalue(), opened=gate)}) as files,
+            ThreadPoolExecutor(MOST_FETCHES) as pool,
+        ):
+            body, path = {"url": f"{files}/slow.png"}, "/luma-ai/generations/file-upload"
+            slow = [pool.submit(http.post, path, json=body) for _ in range(MOST_FETCHES)]
+            try:
+                assert all(gate.arrived.acquire(timeout=5) for _ in slow)
+                answer = http.post("/api/uploads", content=file.getvalue(), timeout=5)
+            finally:
+                gate.set()
+            assert answer.status_code == 201
+            assert [one.result().status_code for one in slow] == [200] * MOST_FETCHES
 
     def test_a_file_that_is_none_is_refused_and_leaves_nothing(self, rig: Rig, url: str, http: httpx2.Client) -> None:
         rig.store.put("pictures/text.png", b"not a picture")

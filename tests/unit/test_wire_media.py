@@ -170,6 +170,9 @@ class TestLinks:
         url = links.url(f"uploads/{id}.png", "https://me")
         assert links.key_frame("image", url, "https://me", "f").upload == id
         assert links.key_frame("image", url, "http://also-me:8080", "f").upload == id
+        for base_url in ("https://me/longtake", "https://me/media/longtake"):
+            below = links.url(f"uploads/{id}.png", base_url)
+            assert links.key_frame("image", below, base_url, "f").upload == id
         for foreign in (
             "https://other/media/a.png?signature=1&expires=2",
             url[:-1].replace("me", "other"),

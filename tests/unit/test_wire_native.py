@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import httpx2
 import pytest
 from PIL import Image
 
+from longtake.media.stills import normalise
+from tests.footage import moving, store, video_frames, write_foreign
 from tests.wire_rig import OTHER_KEY, Rig, client, events, new_id, serving
 
 ALL = "/api/generations"
@@ -75,12 +78,23 @@ class TestCreate:
         assert (order.seconds, order.frame_rate, order.seed) == (Fraction(5, 2), Fraction(30000, 1001), 7)
         assert (order.concepts, order.negative_prompt) == (("zoom_in", "zoom_in"), "blur")
         assert (made["request"]["seconds"], made["request"]["seed"]) == (2.5, 7)
+        assert made["request"]["fps"] == 30000 / 1001
         assert (made["progress"], made["stage"], made["engine"]) == (0, "queued", "motion")
         assert (made["parents"], made["children"], made["timeline"]) == ([], [], None)
 
     def test_a_seed_that_was_drawn_is_shown(self, rig: Rig, http: httpx2.Client) -> None:
         made = create(http)
         assert made["request"]["seed"] == rig.records.get(made["id"]).order.seed is not None
+
+    @pytest.mark.parametrize(("fps", "used"), [(119.99999999999, 120), (23.123456789, 1873 / 81)])
+    def test_a_rate_with_many_digits_is_shown_as_it_is_used(self, http: httpx2.Client, fps: float, used: float) -> None:
+        assert create(http, fps=fps)["request"]["fps"] == used
+
+    def test_an_extension_shows_the_rate_that_is_used(self, rig: Rig, http: httpx2.Client) -> None:
+        parent = create(http)["id"]
+        rig.complete(parent)
+        made = create(http, fps=60, keyframes={"frame0": {"type": "generation", "id": parent}})
+        assert made["request"]["fps"] == 24
 
     def test_frames_take_videos_uploads_and_cuts(self, rig: Rig, http: httpx2.Client) -> None:
         made = create(http, keyframes={"frame0": {"type": "video", "url": "https://example.com/a.mp4", "at": 3.2}})
@@ -104,6 +118,7 @@ class TestCreate:
             ({"seconds": "4"}, "seconds"),
             ({"seconds": 4, "duration": "5s"}, "seconds"),
             ({"fps": 0}, "fps"),
+            ({"callback_url": "data:text/plain,x"}, "callback_url"),
             ({"seed": -1}, "seed"),
             ({"seed": 2**32}, "seed"),
             ({"seed": 1.5}, "seed"),
@@ -186,9 +201,9 @@ class TestRead:
 class TestEvents:
     def test_one_generations_events_end_with_it(self, rig: Rig, http: httpx2.Client) -> None:
         id = create(http)["id"]
-        rig.records.start(id)
+        rig.records.start(id, 1)
         for progress in (0.1, 0.2, 0.3):
-            rig.records.report(id, "render", progress)
+            rig.records.report(id, 1, "render", progress)
         seen: list[tuple[int, str, dict[str, Any]]] = []
         with http.stream("GET", f"{ALL}/{id}/events") as response:
             assert response.headers["content-type"].startswith("text/event-stream")
@@ -305,6 +320,46 @@ class TestUploads:
             assert answer.status_code == 400, (content_type, body)
         assert rig.store.work_folder
         assert not list(rig.store.work_folder.iterdir())
+
+    def test_decoding_is_for_one_at_a_time(self, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        running, most, together, lock = 0, 0, threading.Event(), threading.Lock()
+
+        def watched(*args: Any, **kwargs: Any) -> tuple[int, int]:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+                if running > 1:
+                    together.set()
+            together.wait(0.2)
+            try:
+                return normalise(*args, **kwargs)
+            finally:
+                with lock:
+                    running -= 1
+
+        monkeypatch.setattr("longtake.service.normalise", watched)
+        with ThreadPoolExecutor() as pool:
+            answers = list(pool.map(lambda _: http.post("/api/uploads", content=picture()), range(3)))
+        assert [answer.status_code for answer in answers] == [201] * 3
+        assert most == 1
+
+    def test_what_is_known_of_a_video_that_is_taken_as_it_is_is_checked_at_once(
+        self, http: httpx2.Client, tmp_path: Path
+    ) -> None:
+        store(tmp_path, "ours.mp4", moving(24))
+        write_foreign(tmp_path / "foreign.mp4", video_frames(moving(24)))
+        ours, foreign = (
+            http.post("/api/uploads", content=(tmp_path / name).read_bytes()).json()["id"]
+            for name in ("ours.mp4", "foreign.mp4")
+        )
+        frame = {"type": "video", "upload": ours}
+        late = http.post(ALL, json={"keyframes": {"frame0": {**frame, "at": 4.2}}})
+        assert refused_field(late) == "keyframes.frame0.at"
+        made = create(http, fps=60, keyframes={"frame0": {**frame, "at": 4}})
+        assert (made["request"]["fps"], made["request"]["aspect_ratio"]) == (6, "4:3")
+        # how many frames come of it is not known before it is decoded
+        create(http, keyframes={"frame0": {"type": "video", "upload": foreign, "at": 4.2}})
 
 
 class TestOperations:

@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("num_bytes", sa.BigInteger, nullable=False),
         sa.Column("sha256", sa.String, nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("extent", sa.JSON),
     )
     op.create_table(
         "events",
