@@ -38,6 +38,8 @@ class Between:
     """Method → decibels."""
     sharpness: dict[str, float]
     """Method → over the true frame's."""
+    dissolved: float
+    """The share of pairs for which the engine found no way between them, and dissolved."""
 
 
 def between(clip: Clip, engine: Engine) -> list[Between]:
@@ -51,6 +53,7 @@ def between(clip: Clip, engine: Engine) -> list[Between]:
 def _at_gap(name: str, frames: Frames, format: VideoFormat, gap: int, engine: Engine) -> Between | None:
     decibels: dict[str, list[float]] = {}
     sharp: dict[str, list[float]] = {}
+    remarks = Remarks()
     room = frames.num_frames - 3 * gap - 1
     for first in np.linspace(gap, max(gap, gap + room), POSITIONS).astype(int) if room >= 0 else []:
         ends = picked(frames, [first, first + gap])
@@ -59,7 +62,7 @@ def _at_gap(name: str, frames: Frames, format: VideoFormat, gap: int, engine: En
         truth = luma(frames)[first + gap // 2]
         a, b = luma(ends)
         made = {
-            "ours": luma(_ours(ends, gap, format, engine))[gap // 2 - 1],
+            "ours": luma(_ours(ends, gap, format, engine, remarks))[gap // 2 - 1],
             "minterpolate": _by_minterpolate(frames, first, gap, format),
             "cross-fade": np.asarray(cv2.addWeighted(a, 0.5, b, 0.5, 0), np.uint8),
         }
@@ -68,14 +71,18 @@ def _at_gap(name: str, frames: Frames, format: VideoFormat, gap: int, engine: En
             sharp.setdefault(method, []).append(float(sharpness(picture[None])[0] / sharpness(truth[None])[0]))
     if not decibels:
         return None
-    means = [{method: statistics.mean(values) for method, values in kind.items()} for kind in (decibels, sharp)]
-    return Between(name, gap, *means)
+    dissolved = sum("dissolve" in text for text in remarks.texts) / len(decibels["ours"])
+    return Between(name, gap, _means(decibels), _means(sharp), dissolved)
 
 
-def _ours(ends: Frames, gap: int, format: VideoFormat, engine: Engine) -> Frames:
+def _means(found: dict[str, list[float]]) -> dict[str, float]:
+    return {method: statistics.mean(values) for method, values in found.items()}
+
+
+def _ours(ends: Frames, gap: int, format: VideoFormat, engine: Engine, remarks: Remarks) -> Frames:
     """The frames strictly between two stills."""
     shot = Shot(Cell("still", "still"), format, gap + 1, before=ends[:1], after=ends[1:], seed=1)
-    return joined(*engine.render(shot, Remarks()))[1:-1]
+    return joined(*engine.render(shot, remarks))[1:-1]
 
 
 def _by_minterpolate(frames: Frames, first: int, gap: int, format: VideoFormat) -> Plane:
@@ -100,7 +107,7 @@ def speed(clip: Clip, engine: Engine, folder: Path, gap: int = 8) -> BetweenSpee
     frames = resized(picked(clip.whole, [k * gap for k in range(4)]), 1280, 720)
     format = VideoFormat(1280, 720, Fraction(24))
     started = time.perf_counter()
-    encode((_ours(frames[k : k + 2], gap, format, engine) for k in range(3)), format, folder / "a.mp4")
+    encode((_ours(frames[k : k + 2], gap, format, engine, Remarks()) for k in range(3)), format, folder / "a.mp4")
     ours = time.perf_counter() - started
     started = time.perf_counter()
     made = minterpolated(frames, format.frame_rate / gap, format.frame_rate)

@@ -99,22 +99,20 @@ def continue_clip(clip: Clip, engine: Engine) -> ClipResult:
     result = ClipResult(
         clip.name, str(clip.format), clip.format.width * clip.format.height, own.static, spent, remarks.texts
     )
-    long = round(LONG_SECONDS * clip.rate)
-    for name, short, whole in _continuations(clip, tail, ours, append(clip, engine, LONG_SECONDS, Remarks()), long):
+    ours_long = append(clip, engine, LONG_SECONDS, Remarks())
+    for name, short, whole in _continuations(own, ours, ours_long):
         result.methods[name] = _figures(own, short, whole)
         result.extensions[name] = short
     return result
 
 
-def _continuations(
-    clip: Clip, tail: Frames, ours: Frames, ours_long: Frames, long: int
-) -> Iterator[tuple[str, Frames, Frames]]:
+def _continuations(own: _Tail, ours: Frames, ours_long: Frames) -> Iterator[tuple[str, Frames, Frames]]:
     """Each method's name, its first `SECONDS` and its `LONG_SECONDS`, one at a time."""
     yield OURS, ours, ours_long
-    yield TRUTH, clip.held, clip.held
+    yield TRUTH, own.truth, own.truth
     for name, extend in EXTENSIONS.items():
-        whole = extend(tail, long, clip.rate)
-        yield name, whole[: round(SECONDS * clip.rate)], whole
+        whole = extend(own.frames, round(LONG_SECONDS * own.rate), own.rate)
+        yield name, whole[: round(SECONDS * own.rate)], whole
 
 
 class _Tail:
@@ -123,6 +121,7 @@ class _Tail:
     def __init__(self, frames: Frames, clip: Clip) -> None:
         self.frames = frames
         self.clip = clip
+        self.truth = clip.held
         self.rate = clip.rate
         self.proxies: Plane = figures.proxies(luma(frames))
         self.steps = figures.steps(self.proxies[-round(2 * self.rate) :])
@@ -142,7 +141,7 @@ def _figures(own: _Tail, short: Frames, whole: Frames) -> Continued:
         sharpness=figures.by_second(sharp, rate).tolist(),
         lowest_sharpness=float(sharp[: max(1, round(rate / 2))].min()),
         stop_seconds=figures.longest_stop(own.steps, steps, rate),
-        over_freeze=_over_freeze(own.clip, luma(own.frames)[-1], short),
+        over_freeze={} if short is own.truth else _over_freeze(own.clip, luma(own.frames)[-1], short),
         reversal=reversal(own.frames, whole, rate),
         repetition=figures.repetition(luma(own.frames), luma(whole), rate),
     )

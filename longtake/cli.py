@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from longtake.errors import CallerError, LongtakeError
-from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
+from longtake.errors import CallerError, LongtakeError, MediaError
+from longtake.orders import ASPECT_LIMITS, KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
 
 if TYPE_CHECKING:
     from longtake.local import Made
@@ -81,7 +81,7 @@ prompt_option = click.option("--prompt", default="", help="What is to be seen, i
 def size_options(command: C) -> C:
     """What the commands have that set a video's format rather than take it over."""
     for option in (
-        click.option("--aspect", default="16:9", show_default=True, help="Width to height, 9:21 to 21:9."),
+        click.option("--aspect", help="Width to height, 9:21 to 21:9.  [default: the image's own, else 16:9]"),
         click.option("--resolution", default="720p", show_default=True, help="540p, 720p, 1080p or 4k."),
         click.option("--fps", type=float, callback=_exact, default=24.0, show_default=True, help="Frames per second."),
     )[::-1]:
@@ -267,18 +267,21 @@ def _run(
     force: bool,
     as_json: bool,
     loop: bool = False,
-    aspect: str = "16:9",
+    aspect: str | None = None,
     resolution: str = "720p",
     fps: Fraction = Fraction(24),
 ) -> None:
     if out.exists() and not force:
         raise CallerError(f"{out} exists; --force writes over it")
+    paths = [Path(end.url or "") for end in ends if end]
+    if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
+        raise CallerError(f"{out} is what is to be extended: it is not written over")
     order = Order(
         prompt=prompt,
         before=ends[0],
         after=ends[1],
         seconds=seconds,
-        aspect_ratio=parse_aspect_ratio(aspect),
+        aspect_ratio=parse_aspect_ratio(aspect) if aspect else _own_aspect(ends[0]),
         short_side=parse_resolution(resolution),
         frame_rate=parse_frame_rate(fps),
         concepts=concepts,
@@ -293,6 +296,20 @@ def _run(
     with _progress() as tell:
         made = make(order, out, engines()["motion"], max_still_pixels=load().max_still_pixels, tell=tell, force=force)
     click.echo(json.dumps(_figures(made), indent=2) if as_json else _report(made))
+
+
+def _own_aspect(first: KeyFrame | None) -> tuple[int, int]:
+    """The image's own, as far as videos have it; 16:9 where there is none."""
+    if first is None or first.type != "image" or not Path(first.url or "").is_file():
+        return (16, 9)
+    from longtake.media.stills import read_still
+
+    try:
+        width, height = read_still(Path(first.url or "")).size
+    except MediaError:  # whoever reads it for its pixels says what is wrong with it
+        return (16, 9)
+    least, most = ASPECT_LIMITS
+    return min(max(Fraction(width, height), least), most).limit_denominator(1000).as_integer_ratio()
 
 
 def _leave(number: int, _frame: object) -> None:

@@ -18,6 +18,7 @@ from longtake.sources import keep_footage, keep_still
 from longtake.store import Store
 from longtake.timeline import Timeline
 
+SUFFIXES = (".mp4", ".m4v", ".mov")
 ID = "00000000-0000-0000-0000-000000000000"
 """Stands for the one generation of a run without a server."""
 
@@ -48,6 +49,8 @@ def make(
 
     `out` appears whole or not at all; a file that is there is written over only with `force`. Raises LongtakeError.
     """
+    if out.suffix.lower() not in SUFFIXES:
+        raise CallerError(f"what is made is an MP4: OUT must end in {', '.join(SUFFIXES)}, got {out.name}")
     with TemporaryDirectory(prefix=".longtake-", dir=_folder_of(out)) as folder:
         store = Store.in_folder(Path(folder))
         ends: dict[str, Source] = {"frame0": None, "frame1": None}

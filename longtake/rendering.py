@@ -195,7 +195,7 @@ def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
 
 def _owner(timeline: Timeline, frame: int) -> str:
     """Whose frame it is."""
-    return timeline.head(frame + 1).segments[-1].generation_id
+    return timeline.head(frame + 1).segments[-1].owner
 
 
 def _exactly(num_frames: int, frames: Iterator[Frames]) -> Iterator[Frames]:

@@ -37,9 +37,9 @@ def serve(house: House, *, with_worker: bool, tell: Callable[[str], None]) -> No
     Raises CallerError where the port can't be had.
     """
     settings = house.settings
+    listener = _listen(settings)
     was = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
     child: WorkerChild | None = None
-    listener = _listen(settings)
     try:
         # The worker is started first: while it imports what it needs, the front does.
         child = WorkerChild(settings) if with_worker else None

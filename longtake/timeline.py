@@ -19,8 +19,9 @@ from longtake.video import VideoFormat
 class Segment:
     """Frames `[start, stop)` of one object in the store."""
 
-    generation_id: str
-    """The generation whose frames these are (not always the one that encoded them: a cut may have to)."""
+    owner: str
+    """Whose frames these are: a generation's id (not always the one that encoded them: a cut may have to), or
+    `upload:<id>`, or `url:<generation>-<end>`."""
     key: str
     start: int
     stop: int
@@ -39,7 +40,7 @@ class Segment:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "generation_id": self.generation_id,
+            "owner": self.owner,
             "key": self.key,
             "start": self.start,
             "stop": self.stop,
@@ -48,7 +49,7 @@ class Segment:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Segment:
-        return cls(data["generation_id"], data["key"], data["start"], data["stop"], tuple(data["key_frames"]))
+        return cls(data["owner"], data["key"], data["start"], data["stop"], tuple(data["key_frames"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,6 @@ class Timeline:
     @property
     def seconds(self) -> Fraction:
         return self.format.seconds(self.num_frames)
-
-    @property
-    def seams(self) -> tuple[int, ...]:
-        """The frame numbers at which two generations' frames meet."""
-        at, seams = 0, []
-        for left, right in zip(self.segments, self.segments[1:], strict=False):
-            at += left.num_frames
-            if left.generation_id != right.generation_id:
-                seams.append(at)
-        return tuple(seams)
 
     def __add__(self, other: Timeline) -> Timeline:
         if self.format != other.format:

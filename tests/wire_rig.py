@@ -84,7 +84,8 @@ class Rig:
 
     def complete(self, id: str, *, seconds: int = 5) -> None:
         """As a worker does it at its end, with objects of a few bytes."""
-        self.records.start(id, 1)
+        attempt = self.records.get(id).attempt
+        self.records.start(id, attempt)
         made = VideoFormat(1280, 720, Fraction(24))
         for key in (f"videos/{id}.mp4", f"segments/{id}.mp4", f"images/{id}.jpg"):
             self.store.put(key, key.encode())
@@ -102,7 +103,7 @@ class Rig:
             timings={"render": 0.5},
             preview=True,
         )
-        assert self.records.complete(id, 1, result)
+        assert self.records.complete(id, attempt, result)
 
 
 @contextlib.contextmanager

@@ -142,7 +142,9 @@ class NativeBody(ShotBody):
 class SegmentAnswer(BaseModel):
     """A stretch of the finished video, and who made it. Seconds count from the video's start."""
 
-    generation_id: str
+    generation_id: str | None
+    source: str | None
+    """Where it is from if no generation made it: `upload:<id>`, or `url:…` for a video that was fetched."""
     start: float
     seconds: float
     frames: int
@@ -214,7 +216,11 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
             start, seconds = float(made.seconds(at)), float(made.seconds(segment.num_frames))
             timeline.append(
                 SegmentAnswer(
-                    generation_id=segment.generation_id, start=start, seconds=seconds, frames=segment.num_frames
+                    generation_id=None if ":" in segment.owner else segment.owner,
+                    source=segment.owner if ":" in segment.owner else None,
+                    start=start,
+                    seconds=seconds,
+                    frames=segment.num_frames,
                 )
             )
             at += segment.num_frames

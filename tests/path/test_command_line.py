@@ -16,10 +16,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from longtake.engines.motion import Motion
 from longtake.errors import CallerError
 from longtake.local import make
+from longtake.media.probe import probe
 from longtake.orders import KeyFrame, Order
 from longtake.video import VideoFormat
 from tests.footage import bring_home_start, frame_hashes, moving, store
@@ -259,3 +261,20 @@ def test_settings_lists_what_may_be_set_without_secrets(tmp_path: Path) -> None:
     done = longtake(tmp_path, "settings", LONGTAKE_API_KEY=KEY)
     assert "LONGTAKE_PORT  [default: 8000]" in done.stdout
     assert KEY not in done.stdout
+
+
+def test_what_is_extended_is_never_written_over(folder: Path) -> None:
+    before = (folder / FIRST).read_bytes()
+    assert "is what is to be extended" in refused(folder, "extend", FIRST, "-o", FIRST, "--seconds", "1", "--force")
+    assert (folder / FIRST).read_bytes() == before
+
+
+def test_a_name_that_promises_another_container_is_refused(folder: Path) -> None:
+    assert "must end in .mp4" in refused(folder, "extend", FIRST, "-o", "x.webm", "--seconds", "1")
+
+
+def test_an_image_keeps_its_own_shape(folder: Path) -> None:
+    Image.new("RGB", (300, 400), (90, 120, 60)).save(folder / "tall.png")
+    made(folder, "animate", "tall.png", "-o", "tall.mp4", "--seconds", "0.5", "--resolution", "540p", "--fps", "8")
+    format = probe(folder / "tall.mp4").format
+    assert (format.width, format.height) == (540, 720)

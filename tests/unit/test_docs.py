@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,7 @@ from PIL import Image
 
 from longtake.errors import CallerError
 from longtake.settings import load, manual, parse_models
+from tests.conftest import missing
 from tests.servers import KEY, Server, served
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +70,13 @@ def test_the_readme_s_python_runs_and_its_video_comes(server: Server, tmp_path: 
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         found = re.search(r"'id': '([0-9a-f-]{36})'", done.stdout)
         assert found, done.stdout
-        assert server.completed(found[1])["video"]["width"] == 1280
+        if not shutil.which("curl"):
+            missing("curl", "there is no such program")
+        server.completed(found[1])
+        variables = {"KEY": KEY, "URL": server.address, "ID": found[1]}
+        (waiting,) = [line for line in SHELL if line.startswith("curl ")]
+        waited = subprocess.run(["sh", "-c", waiting], capture_output=True, env={**os.environ, **variables}, check=True)
+        assert json.loads(waited.stdout)["video"]["width"] == 1280
 
 
 def test_the_settings_page_is_the_table_of_settings() -> None:

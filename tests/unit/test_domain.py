@@ -60,13 +60,6 @@ def test_a_timeline_survives_json(a: Timeline) -> None:
     assert Timeline.from_json(json.loads(json.dumps(a.to_json()))) == a
 
 
-def test_seams_are_where_generations_meet_and_nowhere_else() -> None:
-    a, b = (Segment(name, f"segments/{name}.mp4", 0, 10, (0,)) for name in "ab")
-    lead = Segment("b", "segments/c-lead.mp4", 0, 4, (0,))
-    assert Timeline(FORMAT, (a, b)).seams == (10,)
-    assert Timeline(FORMAT, (a, lead, b)).seams == (10,)
-
-
 def test_timelines_of_two_formats_are_not_joined() -> None:
     other = replace(FORMAT, width=66)
     segment = Segment("a", "segments/a.mp4", 0, 1, (0,))

@@ -157,7 +157,9 @@ class TestRead:
         assert http.get(f"{ALL}/{parent}").json()["children"] == [child]
         found = http.get(f"{ALL}/{child}").json()
         assert found["parents"] == [parent]
-        assert found["timeline"] == [{"generation_id": child, "start": 0.0, "seconds": 3.0, "frames": 72}]
+        assert found["timeline"] == [
+            {"generation_id": child, "source": None, "start": 0.0, "seconds": 3.0, "frames": 72}
+        ]
         assert found["seams"] == [{"frame": 24, "at": 1.0, "jump": 1.1, "motion": 1.0, "sharpness": 0.9, "colour": 0.2}]
         assert (found["timings"], found["progress"], found["preview"]) == ({"render": 0.5}, 1.0, True)
 

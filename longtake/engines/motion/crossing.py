@@ -11,7 +11,7 @@ from longtake.engines.base import Report, Shot
 from longtake.engines.motion.between import interpolation
 from longtake.engines.motion.blend import Servo, shift_tone, tone_difference
 from longtake.engines.motion.camera import Path
-from longtake.engines.motion.ends import ClipEnd, PictureEnd
+from longtake.engines.motion.ends import End, PictureEnd
 from longtake.engines.motion.flow import mean_squared
 from longtake.engines.motion.frame import Frame
 from longtake.engines.motion.stills import MovingStill
@@ -22,7 +22,7 @@ _SAME_PICTURE = 4.0
 """Two pictures that differ by less (mean squared, in levels) are one, stored twice."""
 
 
-def across(before: ClipEnd | PictureEnd, after: ClipEnd | PictureEnd, shot: Shot, report: Report) -> Iterator[Frame]:
+def across(before: End, after: End, shot: Shot, report: Report) -> Iterator[Frame]:
     """The frames of a shot with two ends; a still at either end is its first or last frame, bit for bit."""
     if isinstance(before, PictureEnd) and isinstance(after, PictureEnd):
         start = 0 if before.shown else -1
@@ -78,7 +78,7 @@ def _picture_at(index: int, start: int, stop: int, first: Frame, second: Frame, 
     return at((index - start) / (stop - start))
 
 
-def _dissolve(before: ClipEnd | PictureEnd, after: ClipEnd | PictureEnd, shot: Shot) -> Iterator[Frame]:
+def _dissolve(before: End, after: End, shot: Shot) -> Iterator[Frame]:
     """Away from the one and towards the other, with an overlap in the middle; stills stay out of the overlap."""
     is_clip = before.is_moving or after.is_moving
     wanted = round((_CLIP_OVERLAP_SECONDS if is_clip else _PICTURE_OVERLAP_SECONDS) * float(shot.format.frame_rate))

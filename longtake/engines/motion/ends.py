@@ -10,9 +10,10 @@ import numpy as np
 from longtake.engines.motion.append import Continuation
 from longtake.engines.motion.camera import Path, Pose, view
 from longtake.engines.motion.flow import mean_squared
-from longtake.engines.motion.frame import Frame, frame_at, proxy, warp
+from longtake.engines.motion.frame import Frame, frame_at, proxy, sample_grid, sharpen_to, sharpness, warp
+from longtake.engines.motion.momentum import Course, Speed, camera_speed, course
 from longtake.engines.motion.plan import Jump, Run, Turn
-from longtake.engines.motion.stills import MovingStill, ground_depth
+from longtake.engines.motion.stills import MovingStill, ground_depth, pseudo_depth
 from longtake.engines.motion.tail import usable_tail
 from longtake.frames import Frames
 
@@ -74,6 +75,65 @@ class PictureEnd:
         return self._moving.at(self._seconds * (index if self.shown else index + 1))
 
 
+class CameraEnd:
+    """A clip in which the camera moves and little else: the camera goes on over the frame at the clip's end."""
+
+    is_moving = True
+
+    def __init__(self, picture: Frame, speed: Speed, path: Path, frame_rate: float, *, forward: bool) -> None:
+        """`path`: the move to go over to, if it names one."""
+        self.picture = picture
+        self._speed = speed
+        self._path = path
+        self._frame_rate = frame_rate
+        self._is_forward = forward
+        self._sharpness = sharpness(picture.y)
+        self._depth = pseudo_depth(picture) if path.concept else ground_depth(picture.size)
+
+    def away(self, num_frames: int) -> Iterator[Frame]:
+        way = self._course(num_frames)
+        for index in range(num_frames):
+            yield self._at(way, index)
+
+    def towards(self, num_frames: int) -> Iterator[Frame]:
+        way = self._course(num_frames)
+        for index in reversed(range(num_frames)):
+            yield self._at(way, index)
+
+    def energy(self) -> float:
+        half = max(1, round(0.5 * self._frame_rate))
+        way = self._course(2 * half + 1)
+        steps = [proxy(self._at(way, half + index).y, _ENERGY_SIDE) for index in (0, 1)]
+        return mean_squared(*steps)
+
+    def remark(self, num_frames: int, /) -> str:
+        cannot = "nothing new can appear in the picture."
+        if self._path.concept:
+            asked = f"the camera move that was asked for ({self._path.concept})"
+            if self._is_forward:
+                return f"The camera goes over from its own motion into {asked}: {cannot}"
+            return f"The camera comes from {asked} into its own motion: {cannot}"
+        slower = self._course(num_frames).slows_down
+        if self._is_forward:
+            return f"The camera goes on as it moved{', slower and slower' if slower else ''}: {cannot}"
+        return f"The camera comes up to the seam as it moves there{', from slowly' if slower else ''}: {cannot}"
+
+    def _course(self, num_frames: int) -> Course:
+        hands_over = bool(self._path.concept)
+        return course(self._speed, self.picture.size, max(num_frames, 1), self._frame_rate, hands_over=hands_over)
+
+    def _at(self, way: Course, index: int) -> Frame:
+        displacement = way.view(index)
+        if self._path.concept:
+            seconds = (index + 1) / self._frame_rate * (1 if self._is_forward else -1)
+            asked = view(self._path.pose(seconds), self._depth, self.picture.size)
+            cells = np.float32(asked.shape[1] / self.picture.size[0])
+            displacement = np.asarray(asked + sample_grid(displacement, asked * cells), np.float32)
+        warped = warp(self.picture, displacement)
+        # What is magnified is softer by nature, and only what resampling took is given back.
+        return sharpen_to(warped, self._sharpness * float(np.exp(-max(way.zoom[index], 0.0))))
+
+
 class ClipEnd:
     """A clip that moves. Time runs away from it, so what leads up to a clip is made from the clip reversed."""
 
@@ -128,14 +188,16 @@ class ClipEnd:
         return frame if pose == Pose() else warp(frame, view(pose, self._depth, frame.size))
 
 
-def end_of(
-    frames: Frames, path: Path, frame_rate: float, *, is_still: bool, forward: bool, seed: int
-) -> ClipEnd | PictureEnd:
+def end_of(frames: Frames, path: Path, frame_rate: float, *, is_still: bool, forward: bool, seed: int) -> End:
     """The end that `frames` make: `forward` where the shot begins after them, else it leads up to them."""
     in_order = frames if forward else Frames(tuple(plane[::-1] for plane in frames.planes))
     picture = frame_at(in_order, -1)
     tail = None if is_still else usable_tail(in_order, frame_rate)
-    if tail is None:
+    speed = None if tail is None else camera_speed(tail, frame_rate)
+    if tail is None or speed is not None:
         picture = Frame(*(np.ascontiguousarray(plane) for plane in picture))
+    if speed is not None:
+        return CameraEnd(picture, speed, path, frame_rate, forward=forward)
+    if tail is None:
         return PictureEnd(picture, path, frame_rate, forward=forward, shown=is_still)
     return ClipEnd(Continuation(tail, frame_rate, seed), picture, path, frame_rate, forward)

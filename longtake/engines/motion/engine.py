@@ -10,7 +10,7 @@ import cv2
 from longtake.engines.base import Capabilities, Frames, Report, Shot
 from longtake.engines.motion.camera import CONCEPTS, Path
 from longtake.engines.motion.crossing import across
-from longtake.engines.motion.ends import ClipEnd, PictureEnd, end_of
+from longtake.engines.motion.ends import End, end_of
 from longtake.engines.motion.frame import Frame, stack
 from longtake.engines.motion.scene import Scene
 
@@ -61,14 +61,14 @@ def _frames(shot: Shot, report: Report) -> Iterator[Frame]:
     return across(before, after, shot, report)
 
 
-def _before(shot: Shot) -> ClipEnd | PictureEnd | None:
+def _before(shot: Shot) -> End | None:
     if shot.before is None:
         return None
     is_still, rate = shot.cell.before == "still", float(shot.format.frame_rate)
     return end_of(shot.before, _path(shot), rate, is_still=is_still, forward=True, seed=shot.seed)
 
 
-def _after(shot: Shot) -> ClipEnd | PictureEnd | None:
+def _after(shot: Shot) -> End | None:
     if shot.after is None:
         return None
     is_still, rate = shot.cell.after == "still", float(shot.format.frame_rate)

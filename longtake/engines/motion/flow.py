@@ -38,10 +38,25 @@ def optical_flow(source: Plane, target: Plane) -> Field:
 def camera_field(source: Plane, target: Plane) -> Field | None:
     """The motion from `source` to `target` that a similarity transform of the whole picture explains.
 
-    None where the camera stands still or can't be told from what moves before it: corners are followed by
-    Lucas-Kanade and the transform is fitted by RANSAC.
+    None where the camera stands still or can't be told from what moves before it.
     """
-    corners = cv2.goodFeaturesToTrack(source, 250, 0.01, 6)
+    matrix = similarity(source, target)
+    if matrix is None:
+        return None
+    grid = pixel_grid((source.shape[1], source.shape[0]))
+    return np.asarray(grid @ (matrix[:, :2].T - np.eye(2)) + matrix[:, 2], np.float32)
+
+
+def similarity(source: Plane, target: Plane, inner: float = 1.0) -> npt.NDArray[np.float64] | None:
+    """The (2, 3) matrix that takes the points of `source` to where they are in `target`; None as in `camera_field`.
+
+    Corners are followed by Lucas-Kanade and the transform is fitted by RANSAC. `inner`: the share of the sides, about
+    the centre, within which corners are looked for.
+    """
+    rows, columns = (round(side * (1 - inner) / 2) for side in source.shape)
+    mask = np.zeros_like(source)
+    mask[rows : source.shape[0] - rows, columns : source.shape[1] - columns] = 255
+    corners = cv2.goodFeaturesToTrack(source, 250, 0.01, 6, mask=mask)
     if corners is None or len(corners) < 12:
         return None
     followed, found, _ = cv2.calcOpticalFlowPyrLK(source, target, corners, None)  # type: ignore[call-overload]
@@ -53,8 +68,7 @@ def camera_field(source: Plane, target: Plane) -> Field | None:
     matrix, inliers = cv2.estimateAffinePartial2D(start, end, ransacReprojThreshold=1.0)
     if matrix is None or inliers is None or inliers.mean() < 0.4:
         return None
-    grid = pixel_grid((source.shape[1], source.shape[0]))
-    return np.asarray(grid @ (matrix[:, :2].T - np.eye(2)) + matrix[:, 2], np.float32)
+    return np.asarray(matrix, np.float64)
 
 
 def follow(velocity: Field, steps: float) -> Field:
