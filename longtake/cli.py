@@ -168,6 +168,9 @@ def serve(host: str | None, port: int | None, data: Path | None, no_worker: bool
     def tell(address: str) -> None:
         if secret:
             click.echo(f"API key   {secret}   (shown only now; longtake keys create makes others)")
+        else:
+            known = "LONGTAKE_API_KEY" if settings.api_key else "the one shown at the first start"
+            click.echo(f"API key   {known}   (longtake keys create --data {settings.data} makes another)")
         click.echo(f"Longtake  {address}")
         click.echo(f"Docs      {address}/docs")
         click.echo(f"Data      {settings.data.resolve()}")
@@ -353,7 +356,7 @@ def _figures(made: Made) -> dict[str, Any]:
             "seconds": float(made.timeline.format.seconds(made.new_frames)),
         },
         "bytes": made.num_bytes,
-        "seams": [seam.to_json() for seam in made.seams],
+        "seams": [{**seam.to_json(), "at": float(made.timeline.format.seconds(seam.frame))} for seam in made.seams],
         "notes": list(made.notes),
     }
 

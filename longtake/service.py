@@ -115,14 +115,14 @@ class Service:
 
     def delete(self, id: str, account: str) -> None:
         """Removes it, and cancels it where it still runs. Segments that others use stay. Raises UnknownError."""
-        generation = self._records.delete(id, account)
-        if generation.result is None:
+        self._records.delete(id, account)
+        for key in (f"videos/{id}.mp4", f"images/{id}.jpg", f"stills/{id}-frame0.png", f"stills/{id}-frame1.png"):
+            self._store.delete(key)
+        if self._records.was_extended(id):
             return
-        self._store.delete(generation.result.video_key)
-        self._store.delete(generation.result.image_key)
-        if not self._records.was_extended(id):
-            self._store.delete(generation.result.segment_key)
-            self._store.delete(f"segments/{id}-lead.mp4")
+        for stem in (f"segments/{id}", f"segments/{id}-lead", f"sources/{id}-frame0", f"sources/{id}-frame1"):
+            self._store.delete(f"{stem}.mp4")
+            self._store.delete(f"{stem}.json")
 
     def upload(self, account: str, path: Path) -> Upload:
         """Keeps the file at `path`, an image or a video, and removes it there. Raises MediaError."""

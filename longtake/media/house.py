@@ -20,7 +20,7 @@ from longtake.frames import Frames, Plane
 from longtake.media.colour import to_house_colour
 from longtake.media.encode import Encoded, encode
 from longtake.media.planes import rows
-from longtake.media.probe import BT709_LIMITED, house_size, square_size
+from longtake.media.probe import house_size, square_size
 from longtake.media.survey import Survey, open_video, survey
 from longtake.video import VideoFormat
 
@@ -217,8 +217,8 @@ def _remarks(found: Survey, format: VideoFormat) -> Iterator[str]:
     upright = upright[::-1] if found.rotation % 180 else upright
     if upright != (format.width, format.height):
         yield f"cropped from {_size(upright)} to {_size((format.width, format.height))}"
-    if found.colour_tags[1:] != BT709_LIMITED[1:]:
-        yield f"colours taken as {_colour_name(found)} → BT.709 limited range"
+    if (taken := _colour_name(found)) != "BT.709 limited range":
+        yield f"colours taken as {taken} → BT.709 limited range"
     if transfer := HDR_TRANSFERS.get(found.colour_tags[1]):
         yield f"HDR ({transfer}) is not tone-mapped: the picture looks flat"
 

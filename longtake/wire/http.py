@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -68,7 +68,11 @@ def build(front: Front) -> FastAPI:
         html = page(app.openapi(), door.base_url(request))
         return HTMLResponse(html, headers={"content-security-policy": CSP})
 
+    async def start(_: Request) -> Response:
+        return RedirectResponse("/docs")
+
     app.add_route("/docs", docs, include_in_schema=False)
+    app.add_route("/", start, include_in_schema=False)
     return app
 
 

@@ -136,7 +136,8 @@ def test_unknown_paths_and_methods_answer_in_the_shape_of_their_protocol(http: h
         answer = http.get(path)
         assert answer.status_code == 404, path
         assert is_aimlapi_error(answer), path
-    for path in ("/", "/api/none", "/api/generations/", "/modelsx"):
+    assert http.get("/").headers["location"] == "/docs"
+    for path in ("/api/none", "/api/generations/", "/modelsx"):
         answer = http.get(path)
         assert answer.status_code == 404, path
         assert is_native_error(answer), path
