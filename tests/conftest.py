@@ -13,8 +13,8 @@ import pytest
 
 from tests.servers import Server
 
-REQUIRED = {part for part in os.environ.pop("LONGTAKE_REQUIRE", "").split(",") if part}
-CLIPS = os.environ.pop("LONGTAKE_CLIPS", "")
+REQUIRED = {part for part in os.environ.get("LONGTAKE_REQUIRE", "").split(",") if part}
+CLIPS = os.environ.get("LONGTAKE_CLIPS", "")
 
 
 def missing(part: str, why: str) -> None:

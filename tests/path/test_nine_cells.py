@@ -238,7 +238,7 @@ def test_an_extension_takes_its_parents_format_and_says_so(made: Made) -> None:
     assert made.hashes("passed over")[:PARENT_FRAMES] == made.hashes("parent frame0")
     assert len(made.hashes("passed over")) == PARENT_FRAMES + NEW_FRAMES
     assert (answer["request"]["aspect_ratio"], answer["request"]["resolution"]) == ("16:9", "540p")
-    assert any("parent's format" in note for note in answer["notes"])
+    assert any("takes its parent's size" in note for note in answer["notes"])
 
 
 def test_the_picture_beside_a_video_is_its_first_frame(made: Made) -> None:
