@@ -13,7 +13,7 @@ from longtake.errors import CallerError, MediaError
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, Source, Tell, join, measure_seams, render, timeline_of
+from longtake.rendering import Footage, Source, Tell, join, measure_seams, render, timeline_in, timeline_of
 from longtake.sources import keep_footage, keep_still
 from longtake.store import Store
 from longtake.timeline import Timeline
@@ -58,7 +58,7 @@ def make(
             tell(f"reading {Path(frame.url or '').name}", 0.0)
             ends[end] = _read(end, frame, store, max_still_pixels, tell)
         before, after = ends["frame0"], ends["frame1"]
-        planned = plan(order, _timeline(before), _timeline(after), engine.capabilities)
+        planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
         total = planned.outline.num_frames
         tell("rendering", 0.02)
         rendered = render(
@@ -88,10 +88,6 @@ def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int, tell: 
         return keep_footage(path, f"sources/{end}", end, store, lambda _, part: tell(f"reading {path.name}", part))
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
-
-
-def _timeline(source: Source) -> Timeline | None:
-    return source.timeline if isinstance(source, Footage) else None
 
 
 def _put(made: Path, out: Path, force: bool) -> None:

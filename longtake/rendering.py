@@ -51,6 +51,13 @@ class Footage:
 
 
 Source = Still | Footage | None
+
+
+def timeline_in(source: Source) -> Timeline | None:
+    """The timeline of footage; None for all else."""
+    return source.timeline if isinstance(source, Footage) else None
+
+
 Tell = Callable[[str, float], None]
 """Told as long work goes on: the stage, and how much of it is done, 0 to 1. Raises Cancelled where it is to stop."""
 

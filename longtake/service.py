@@ -1,4 +1,4 @@
-"""The front room: takes orders, and answers for them. It renders nothing and waits for nothing."""
+"""The front room: takes orders, and answers for them. It renders nothing; of what is uploaded it looks only at what it is."""
 
 from __future__ import annotations
 

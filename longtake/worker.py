@@ -26,12 +26,12 @@ from longtake.rendering import (
     make_poster,
     measure_seams,
     render,
+    timeline_in,
     timeline_of,
     work_file,
 )
 from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still
 from longtake.store import Store
-from longtake.timeline import Timeline
 from longtake.video import Still
 from longtake.workflows import Step, Workflows
 
@@ -97,7 +97,7 @@ class Worker:
         before, after = ends["frame0"], ends["frame1"]
 
         # 3 the plan: pure, so it is not a step
-        planned = plan(order, _timeline(before), _timeline(after), engine.capabilities)
+        planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
 
         # 4 the new part: the engine is pulled by the encoder
         rendered = Rendered.from_json(
@@ -228,10 +228,6 @@ def _timed(step: Step, id: str, timings: dict[str, float]) -> Callable[[str, Cal
 
 def _source(brought: dict[str, Any]) -> Source:
     return Still.from_json(brought["still"]) if "still" in brought else Footage.from_json(brought["footage"])
-
-
-def _timeline(source: Source) -> Timeline | None:
-    return source.timeline if isinstance(source, Footage) else None
 
 
 def _notes(source: Source) -> tuple[str, ...]:
