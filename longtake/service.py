@@ -1,4 +1,4 @@
-"""The front room: takes orders, and answers for them. It renders nothing; of what is uploaded it looks only at what it is."""
+"""The front room: takes orders, and answers for them. It renders nothing; uploads are looked at, not decoded whole."""
 
 from __future__ import annotations
 
