@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from longtake.errors import CallerError, LongtakeError, MediaError
-from longtake.orders import ASPECT_LIMITS, KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
+from longtake.orders import (
+    ASPECT_LIMITS,
+    MOST_TAKES,
+    KeyFrame,
+    Order,
+    parse_aspect_ratio,
+    parse_frame_rate,
+    parse_resolution,
+)
 
 if TYPE_CHECKING:
     from longtake.local import Made
@@ -68,6 +76,13 @@ def shot_options(command: C) -> C:
         ),
         click.option("--concept", "concepts", multiple=True, help="A camera move, such as zoom_in; repeatable."),
         click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another take."),
+        click.option(
+            "--takes",
+            type=click.IntRange(1, MOST_TAKES),
+            default=1,
+            show_default=True,
+            help="Render so many, by this seed and those after it, and keep the one that joins best.",
+        ),
         click.option("--force", is_flag=True, help="Write over OUT where it exists."),
         click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
     )[::-1]:
@@ -267,6 +282,7 @@ def _run(
     prompt: str,
     concepts: tuple[str, ...],
     seed: int,
+    takes: int,
     force: bool,
     as_json: bool,
     loop: bool = False,
@@ -289,6 +305,7 @@ def _run(
         frame_rate=parse_frame_rate(fps),
         concepts=concepts,
         seed=seed,
+        takes=takes,
         loop=loop,
     )
     from longtake.app import engines
@@ -357,6 +374,8 @@ def _figures(made: Made) -> dict[str, Any]:
         },
         "bytes": made.num_bytes,
         "seams": [{**seam.to_json(), "at": float(made.timeline.format.seconds(seam.frame))} for seam in made.seams],
+        "reversal": made.takes[made.best].rendered.reversal,
+        "takes": [take.to_json(chosen=number == made.best) for number, take in enumerate(made.takes)],
         "notes": list(made.notes),
     }
 
@@ -370,4 +389,9 @@ def _report(made: Made) -> str:
             f"  seam at {at:.2f} s   jump {seam.jump:.2f}   motion {seam.motion:.2f}"
             f"   sharpness {seam.sharpness:.2f}   colour {seam.colour:.2f}"
         )
+    if data["reversal"] is not None:
+        lines.append(f"  runs backwards: {100 * data['reversal']:.0f} % of what moves in the new part")
+    if len(made.takes) > 1:
+        scores = ", ".join(f"seed {take.seed}: {take.score:.2f}" for take in made.takes)
+        lines.append(f"  kept the take of seed {made.takes[made.best].seed}; scores, lower is better: {scores}")
     return "\n".join(lines + [f"  {note}" for note in made.notes])

@@ -13,14 +13,16 @@ from longtake.errors import CallerError, MediaError
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, Source, Tell, join, measure_seams, render, timeline_in, timeline_of
+from longtake.rendering import Footage, Source, Tell, join, timeline_in, timeline_of
 from longtake.sources import keep_footage, keep_still
 from longtake.store import Store
+from longtake.takes import Take, choose, remarks, shoot
 from longtake.timeline import Timeline
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
 ID = "00000000-0000-0000-0000-000000000000"
 """Stands for the one generation of a run without a server."""
+DOING = {"render": "rendering", "measure": "measuring the seams"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Made:
     num_bytes: int
     seams: tuple[Seam, ...]
     notes: tuple[str, ...]
+    takes: tuple[Take, ...]
+    best: int
+    """The number of the take that was kept, from 0."""
 
 
 def make(
@@ -60,22 +65,29 @@ def make(
         before, after = ends["frame0"], ends["frame1"]
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
         total = planned.outline.num_frames
-        tell("rendering", 0.02)
-        rendered = render(
-            ID, order, planned, before, after, engine, store, lambda _, part: tell("rendering", 0.02 + 0.93 * part)
+        takes = shoot(
+            ID,
+            order,
+            planned,
+            before,
+            after,
+            engine,
+            store,
+            lambda stage, part: tell(DOING[stage], 0.02 + 0.94 * part),
+            lambda _, function: function(),
         )
-        tell("joining", 0.96)
+        best = choose(takes)
+        rendered = takes[best].rendered
+        tell("joining", 0.98)
         timeline, new_start = timeline_of(planned, rendered)
         key, num_bytes = join(ID, timeline, store)
-        tell("measuring the seams", 0.98)
-        seams = measure_seams(planned, order, timeline, before, after, store)
         made = store.open(key)
         assert isinstance(made, str)
         _put(Path(made), out, force)
         tell("done", 1.0)
     brought = tuple(note for end in (before, after) if isinstance(end, Footage) for note in end.notes)
-    notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes)))
-    return Made(out, timeline, new_start, total, num_bytes, seams, notes)
+    notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *remarks(takes))))
+    return Made(out, timeline, new_start, total, num_bytes, takes[best].seams, notes, takes, best)
 
 
 def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int, tell: Tell) -> Source:

@@ -21,6 +21,7 @@ NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 
 """As people write them → the numerator over 1001."""
 MOST_RATE_DENOMINATOR = 1001
 """Of a frame rate: that of the NTSC rates. Numerators up to 120 × 1001 fit every container's 32 bits."""
+MOST_TAKES = 4
 LOOP_CELLS = frozenset({Cell("nothing", "nothing"), Cell("still", "nothing"), Cell("clip", "nothing")})
 
 
@@ -74,6 +75,8 @@ class Order:
     concepts: tuple[str, ...] = ()
     seed: int | None = None
     """None: one is drawn when the order is taken, and written into the answer."""
+    takes: int = 1
+    """So many are rendered, with this seed and those that follow it, and the best one is kept."""
     callback_url: str | None = None
 
     def __post_init__(self) -> None:
@@ -94,6 +97,8 @@ class Order:
         _check_frame_rate(self.frame_rate)
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise OrderError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}", field="seed")
+        if not 1 <= self.takes <= MOST_TAKES:
+            raise OrderError(f"takes must be from 1 to {MOST_TAKES}, got {self.takes}", field="takes")
         for frame, field in ((self.before, "keyframes.frame0"), (self.after, "keyframes.frame1")):
             if frame is not None:
                 frame.check(field)

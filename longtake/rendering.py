@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 from longtake.engines.base import Engine, Frames, Shot
 from longtake.errors import FaultError
+from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
 from longtake.media.encode import encode
+from longtake.media.reversal import Mirror
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
 from longtake.media.splice import splice
@@ -60,6 +64,8 @@ def timeline_in(source: Source) -> Timeline | None:
 
 Tell = Callable[[str, float], None]
 """Told as long work goes on: the stage, and how much of it is done, 0 to 1. Raises Cancelled where it is to stop."""
+Look = Callable[[], None]
+"""Called again and again where there is no progress to tell of; raises as `Tell` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,44 +76,60 @@ class Rendered:
     lead: Segment | None
     """Frames of the video at frame1 between a cut and its next key frame, encoded again."""
     notes: tuple[str, ...]
+    reversal: float | None = None
+    """How much of what moves in it runs backwards, 0 to 1; None where no footage says what forwards is."""
 
     def to_json(self) -> dict[str, Any]:
         lead = self.lead.to_json() if self.lead else None
-        return {"segment": self.segment.to_json(), "lead": lead, "notes": list(self.notes)}
+        notes = list(self.notes)
+        return {"segment": self.segment.to_json(), "lead": lead, "notes": notes, "reversal": self.reversal}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Rendered:
         lead = Segment.from_json(data["lead"]) if data["lead"] else None
-        return cls(Segment.from_json(data["segment"]), lead, tuple(data["notes"]))
+        return cls(Segment.from_json(data["segment"]), lead, tuple(data["notes"]), data["reversal"])
 
 
 def render(
-    id: str, order: Order, plan: Plan, before: Source, after: Source, engine: Engine, store: Store, tell: Tell
+    id: str,
+    order: Order,
+    plan: Plan,
+    before: Source,
+    after: Source,
+    engine: Engine,
+    store: Store,
+    tell: Tell,
+    *,
+    take: int = 0,
+    lead: Segment | None = None,
 ) -> Rendered:
-    """Shows the engine its context, and pulls its frames straight into the encoder and the store."""
+    """Shows the engine its context, and pulls its frames straight into the encoder and the store.
+
+    Next to footage their tone is fitted to it; what moves in them is compared with how it moves there. `take` counts
+    from 0, and `lead` is an earlier take's: it is the same for all.
+    """
     notes: list[str] = []
-    shot = Shot(
-        cell=plan.cell,
-        format=plan.outline.format,
-        num_frames=plan.outline.num_frames,
-        before=_end(before, plan.before, plan.context_before, plan.outline.format, store, notes),
-        after=_after(order, plan, before, after, store, notes),
-        prompt=order.prompt,
-        negative_prompt=order.negative_prompt,
-        concepts=order.concepts,
-        seed=order.seed or 0,
-        loop=order.loop,
-    )
+    shot = _shot(order, plan, before, after, store, take, notes, partial(tell, "render", 0.0))
+    footage = (shot.before if shot.cell.before == "clip" else None, shot.after if shot.cell.after == "clip" else None)
+    frame_rate = float(shot.format.frame_rate)
     frames = _exactly(shot.num_frames, engine.render(shot, _Report(tell, shot.num_frames, notes)))
-    segment = _encode(f"segments/{id}.mp4", id, frames, shot.format, store)
-    lead = None
+    frames = fit_colour(frames, shot.num_frames, frame_rate, *footage, notes.append)
+    mirror = Mirror([stretch for stretch in footage if stretch], shot.num_frames, frame_rate)
+    segment = _encode(segment_key(id, take), id, mirror.watch(frames), shot.format, store)
     if plan.num_lead and plan.after:
-        start = plan.outline.after_start
-        again = read(plan.after, start, start + plan.num_lead, store.open)
-        owner = _owner(plan.after, start)
-        lead = _encode(f"segments/{id}-lead.mp4", owner, again, shot.format, store)
+        lead = lead or _encode_lead(id, plan, plan.after, store)
         notes.append(f"{plan.num_lead} frames between the cut and the next key frame were encoded again.")
-    return Rendered(segment, lead, tuple(notes))
+    return Rendered(segment, lead, tuple(notes), mirror.reversal())
+
+
+def seed_of(order: Order, take: int) -> int:
+    """The seed of a take, which counts from 0: the order's own, and those that follow it."""
+    return ((order.seed or 0) + take) % 2**32
+
+
+def segment_key(id: str, take: int = 0) -> str:
+    """Where a take's new part is kept; takes count from 0."""
+    return f"segments/{id}-take{take + 1}.mp4" if take else f"segments/{id}.mp4"
 
 
 def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
@@ -161,18 +183,40 @@ def _seam(timeline: Timeline, left: int, right: int, store: Store) -> Seam:
     """The join of the second that ends ahead of frame `left` with the one that begins at frame `right`."""
     frame_bytes = timeline.format.width * timeline.format.height * 3 // 2
     second = max(2, min(timeline.format.num_frames(Fraction(1)), MOST_CONTEXT_BYTES // 2 // frame_bytes))
-    before = read_all(timeline, max(0, left - second), left, store.open)
-    after = read_all(timeline, right, min(timeline.num_frames, right + second), store.open)
-    return measure(before, after, left)
+    stop = min(timeline.num_frames, right + second)
+    with ThreadPoolExecutor(1) as pool:
+        after = pool.submit(read_all, timeline, right, stop, store.open)
+        return measure(read_all(timeline, max(0, left - second), left, store.open), after.result(), left)
+
+
+def _shot(
+    order: Order, plan: Plan, before: Source, after: Source, store: Store, take: int, notes: list[str], look: Look
+) -> Shot:
+    """What the engine is told; its context is decoded for it."""
+    end = partial(_end, plan.outline.format, store, notes, look)
+    circle = order.loop and before is not None
+    return Shot(
+        cell=plan.cell,
+        format=plan.outline.format,
+        num_frames=plan.outline.num_frames,
+        before=end(before, plan.before, plan.context_before),
+        after=end(before if circle else after, plan.before if circle else plan.after, plan.context_after),
+        prompt=order.prompt,
+        negative_prompt=order.negative_prompt,
+        concepts=order.concepts,
+        seed=seed_of(order, take),
+        loop=order.loop,
+    )
 
 
 def _end(
-    source: Source,
-    timeline: Timeline | None,
-    context: tuple[int, int] | None,
     format: VideoFormat,
     store: Store,
     notes: list[str],
+    look: Look,
+    source: Source,
+    timeline: Timeline | None,
+    context: tuple[int, int] | None,
 ) -> Frames | None:
     if isinstance(source, Still):
         remark = fit_remark(source.width, source.height, format)
@@ -181,15 +225,7 @@ def _end(
         return _fitted(source, format, store)
     if timeline is None or context is None:
         return None
-    return read_all(timeline, *context, store.open)
-
-
-def _after(order: Order, plan: Plan, before: Source, after: Source, store: Store, notes: list[str]) -> Frames | None:
-    if not order.loop or before is None:
-        return _end(after, plan.after, plan.context_after, plan.outline.format, store, notes)
-    if isinstance(before, Still):
-        return _fitted(before, plan.outline.format, store)
-    return _end(before, plan.before, plan.context_after, plan.outline.format, store, notes)
+    return read_all(timeline, *context, store.open, look)
 
 
 def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
@@ -198,6 +234,13 @@ def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
         return fit(Path(source), format, max_pixels=max_pixels)
     with source:
         return fit(source, format, max_pixels=max_pixels)
+
+
+def _encode_lead(id: str, plan: Plan, after: Timeline, store: Store) -> Segment:
+    """The frames of the video at frame1 between its cut and its next key frame, which can't be copied."""
+    start = plan.outline.after_start
+    again = read(after, start, start + plan.num_lead, store.open)
+    return _encode(f"segments/{id}-lead.mp4", _owner(after, start), again, plan.outline.format, store)
 
 
 def _owner(timeline: Timeline, frame: int) -> str:

@@ -15,7 +15,7 @@ from longtake.errors import CallerError, ConflictError, MediaError, OrderError
 from longtake.fetch import FetchRules, check_url
 from longtake.media.probe import probe
 from longtake.media.stills import normalise
-from longtake.orders import KeyFrame, Order
+from longtake.orders import MOST_TAKES, KeyFrame, Order
 from longtake.planning import Capabilities, Extent, check_engine, outline
 from longtake.records import Generation, Key, Records, Upload
 from longtake.store import Store
@@ -23,7 +23,7 @@ from longtake.store import Store
 P = ParamSpec("P")
 T = TypeVar("T")
 CREDITS_PER_SECOND = 1.0
-"""One credit renders one second of new video."""
+"""One credit renders one second of new video; each take is rendered."""
 
 
 class Service:
@@ -74,7 +74,7 @@ class Service:
             request=dict(request),
             order=order if order.seed is not None else replace(order, seed=secrets.randbits(32)),
             engine=capabilities.name,
-            credits=float(order.seconds) * CREDITS_PER_SECOND,
+            credits=float(order.seconds) * order.takes * CREDITS_PER_SECOND,
             created_at=now,
             updated_at=now,
             extent=extent,
@@ -120,7 +120,8 @@ class Service:
             self._store.delete(key)
         if self._records.was_extended(id):
             return
-        for stem in (f"segments/{id}", f"segments/{id}-lead", f"sources/{id}-frame0", f"sources/{id}-frame1"):
+        takes = [f"segments/{id}-take{number}" for number in range(2, MOST_TAKES + 1)]
+        for stem in (f"segments/{id}", *takes, f"segments/{id}-lead", f"sources/{id}-frame0", f"sources/{id}-frame1"):
             self._store.delete(f"{stem}.mp4")
             self._store.delete(f"{stem}.json")
 

@@ -19,19 +19,17 @@ from longtake.planning import plan
 from longtake.records import FailureKind, Generation, Records, Result
 from longtake.rendering import (
     Footage,
-    Rendered,
     Source,
     Tell,
     join,
     make_poster,
-    measure_seams,
-    render,
     timeline_in,
     timeline_of,
     work_file,
 )
 from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still
 from longtake.store import Store
+from longtake.takes import choose, drop, remarks, shoot
 from longtake.video import Still
 from longtake.workflows import Step, Workflows
 
@@ -40,7 +38,7 @@ log = structlog.get_logger("longtake.worker")
 REPORT_SECONDS = 0.1
 """Progress is written, and a cancel noticed, this often at most."""
 SWEEP_SECONDS = 30.0
-STAGES = {"fetch": (0.0, 0.0), "bring": (0.0, 0.05), "render": (0.05, 0.95)}
+STAGES = {"fetch": (0.0, 0.0), "bring": (0.0, 0.05), "render": (0.05, 0.95), "measure": (0.05, 0.95)}
 """From where to where each stage takes the progress that clients see."""
 
 
@@ -88,7 +86,7 @@ class Worker:
         if generation is None:
             return
         order, engine = generation.order, self._engines[generation.engine]
-        tell = partial(_tell, self._records, generation, [0.0])
+        tell = partial(_tell, self._records, generation, {})
 
         # 2 its ends: the user's files go to the store once; parents have ended by now
         ends: dict[str, Source] = {"frame0": None, "frame1": None}
@@ -99,26 +97,23 @@ class Worker:
         # 3 the plan: pure, so it is not a step
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
 
-        # 4 the new part: the engine is pulled by the encoder
-        rendered = Rendered.from_json(
-            do("render", lambda: render(id, order, planned, before, after, engine, self._store, tell).to_json())
-        )
+        # 4 the new part, as many takes of it as are asked for: each is rendered and its joins are measured
+        takes = shoot(id, order, planned, before, after, engine, self._store, tell, do)
 
-        # 5 the whole: packets are copied
+        # 5 the best take stays
+        best = choose(takes)
+        rendered = takes[best].rendered
+        if len(takes) > 1:
+            do("drop", lambda: drop(takes, best, self._store))
+
+        # 6 the whole: packets are copied, and it gets a picture
         self._records.report(id, attempt, "splice", 0.96)
         timeline, new_start = timeline_of(planned, rendered)
         video_key, num_bytes = do("splice", lambda: join(id, timeline, self._store))
-
-        # 6 its joins are measured, and it gets a picture
-        self._records.report(id, attempt, "measure", 0.98)
-        seams = do(
-            "measure",
-            lambda: [s.to_json() for s in measure_seams(planned, order, timeline, before, after, self._store)],
-        )
         image_key = do("poster", lambda: make_poster(id, timeline, self._store))
 
         # 7 all objects are there: one commit
-        notes = (*planned.outline.notes, *_notes(before), *_notes(after), *rendered.notes)
+        notes = (*planned.outline.notes, *_notes(before), *_notes(after), *rendered.notes, *remarks(takes))
         result = Result(
             timeline=timeline,
             new_start=new_start,
@@ -127,10 +122,12 @@ class Worker:
             segment_key=rendered.segment.key,
             image_key=image_key,
             num_bytes=num_bytes,
-            seams=tuple(seams),
+            seams=tuple(seam.to_json() for seam in takes[best].seams),
             notes=tuple(dict.fromkeys(notes)),
             timings=timings,
             preview=order.cell == ("nothing", "nothing") and engine.capabilities.previews,
+            reversal=rendered.reversal,
+            takes=tuple(take.to_json(chosen=number == best) for number, take in enumerate(takes)),
         )
         if self._records.complete(id, attempt, result):
             log.info("completed", generation=id, seconds=round(sum(timings.values()), 3), bytes=num_bytes)
@@ -200,11 +197,14 @@ def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
     threading.Thread(target=go_on, name="longtake-sweep", daemon=True).start()
 
 
-def _tell(records: Records, generation: Generation, last: list[float], stage: str, part: float) -> None:
-    """What long work calls as it goes: progress into the record, a cancel out of it. `part` of the stage is done."""
+def _tell(records: Records, generation: Generation, last: dict[str, float], stage: str, part: float) -> None:
+    """What long work calls as it goes: progress into the record, a cancel out of it. `part` of the stage is done.
+
+    `last` holds when each stage was last told of.
+    """
     now = time.monotonic()
-    if now - last[0] >= REPORT_SECONDS:
-        last[0] = now
+    if now - last.get(stage, -REPORT_SECONDS) >= REPORT_SECONDS:
+        last[stage] = now
         begin, end = STAGES[stage]
         records.report(generation.id, generation.attempt, stage, begin + (end - begin) * part)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 from av.codec.context import ThreadType
@@ -30,11 +30,16 @@ def read(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iter
     return batches(_frames(timeline, start, stop, open_object), width, height)
 
 
-def read_all(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Frames:
-    """The frames `[start, stop)` of the timeline in one piece; see `read`."""
+def read_all(
+    timeline: Timeline, start: int, stop: int, open_object: Opener, look: Callable[[], object] = lambda: None
+) -> Frames:
+    """The frames `[start, stop)` of the timeline in one piece; see `read`.
+
+    `look` is called for each frame that is decoded on the way, and ends the reading by raising.
+    """
     _check(timeline, start, stop)
     whole = empty_frames(stop - start, timeline.format.width, timeline.format.height)
-    for index, frame in enumerate(_frames(timeline, start, stop, open_object)):
+    for index, frame in enumerate(_frames(timeline, start, stop, open_object, look)):
         copy_into(whole, index, frame)
     return whole
 
@@ -44,11 +49,13 @@ def _check(timeline: Timeline, start: int, stop: int) -> None:
         raise ValueError(f"a stretch needs 0 <= start < stop <= {timeline.num_frames}, got [{start}, {stop})")
 
 
-def _frames(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iterator[VideoFrame]:
+def _frames(
+    timeline: Timeline, start: int, stop: int, open_object: Opener, look: Callable[[], object] = lambda: None
+) -> Iterator[VideoFrame]:
     for segment, first, last in _touched(timeline, start, stop):
         with open_house_object(open_object, segment.key, timeline.format) as source:
             entry = max(key_frame for key_frame in segment.key_frames if key_frame <= first)
-            yield from _decode(source, entry, first, last)
+            yield from _decode(source, entry, first, last, look)
 
 
 def _touched(timeline: Timeline, start: int, stop: int) -> Iterator[tuple[Segment, int, int]]:
@@ -61,7 +68,7 @@ def _touched(timeline: Timeline, start: int, stop: int) -> Iterator[tuple[Segmen
         at += segment.num_frames
 
 
-def _decode(source: OpenObject, entry: int, first: int, last: int) -> Iterator[VideoFrame]:
+def _decode(source: OpenObject, entry: int, first: int, last: int, look: Callable[[], object]) -> Iterator[VideoFrame]:
     context = source.stream.codec_context
     context.thread_type = ThreadType.FRAME
     context.thread_count = THREADS
@@ -71,6 +78,7 @@ def _decode(source: OpenObject, entry: int, first: int, last: int) -> Iterator[V
         if entry:
             source.enter_at(entry)
         for frame in source.container.decode(source.stream):
+            look()
             number = source.number(frame.pts)
             if number < first:
                 continue

@@ -8,12 +8,14 @@ the same bytes for one `VideoFormat`, and segments can be joined by copying pack
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 import av
@@ -28,7 +30,7 @@ from longtake.errors import FaultError
 from longtake.frames import Frames
 from longtake.media.colour import to_yuv
 from longtake.media.output import whole_file
-from longtake.media.planes import rows, to_video_frame
+from longtake.media.planes import copy_out, rows
 from longtake.video import VideoFormat
 
 GOP_SECONDS: Final = 2
@@ -63,37 +65,68 @@ class Encoded:
 def encode(frames: Iterable[Frames], format: VideoFormat, path: Path) -> Encoded:
     """Encodes batches of frames, YUV or RGB, to a house-format MP4 at `path`, pulling one batch at a time.
 
-    The frames' generator is closed in any case, and no half file is left. Raises FaultError where a batch is not of
-    the format's size, or where there is no frame at all; passes on whatever the generator raises.
+    While a batch is encoded, in a thread of its own, the next one is pulled, in the caller's; there are never more
+    than the two. The frames' generator is closed in any case, and no half file is left. Raises FaultError where a
+    batch is not of the format's size, or where there is no frame at all; passes on whatever the generator raises.
     """
-    num_frames = 0
-    key_frames: list[int] = []
     try:
         with whole_file(path) as part:
             with house_output(str(part), format, {"movflags": "+faststart"}) as (container, stream):
-                for frame in _video_frames(frames, format):
-                    frame.pts = num_frames
-                    frame.time_base = 1 / format.frame_rate
-                    num_frames += 1
-                    _mux(container, stream.encode(frame), key_frames)
-                _mux(container, stream.encode(None), key_frames)
-            if not num_frames:
+                writing = _Writing(container, stream, format)
+                _write_all(frames, writing)
+            if not writing.num_frames:
                 raise FaultError(f"nothing to encode for {path.name}: no frame was rendered")
             num_bytes = part.stat().st_size
     finally:
         close = getattr(frames, "close", None)
         if close is not None:
             close()
-    return Encoded(num_frames, tuple(key_frames), num_bytes)
+    return Encoded(writing.num_frames, tuple(writing.key_frames), num_bytes)
 
 
-def _video_frames(frames: Iterable[Frames], format: VideoFormat) -> Iterator[VideoFrame]:
-    for batch in frames:
-        if (batch.width, batch.height) != (format.width, format.height):
-            raise FaultError(f"frames to encode must be {format.width}x{format.height}, got {batch}")
+def _write_all(frames: Iterable[Frames], writing: _Writing) -> None:
+    """Writes each batch while the next one is pulled. Whatever ends this early ends the writing within a frame."""
+    with ThreadPoolExecutor(1, "longtake-encode") as pool:
+        try:
+            last: Future[None] | None = None
+            for batch in frames:
+                if last is not None:
+                    last.result()
+                last = pool.submit(writing.write, batch)
+            if last is not None:
+                last.result()
+            pool.submit(writing.finish).result()
+        except BaseException:
+            writing.given_up.set()
+            raise
+
+
+class _Writing:
+    """A house-format file that is being written."""
+
+    def __init__(self, container: OutputContainer, stream: VideoStream, format: VideoFormat) -> None:
+        self.num_frames = 0
+        self.key_frames: list[int] = []
+        self.given_up = Event()
+        self._container, self._stream, self._format = container, stream, format
+        # x264 copies what it is given: one frame serves all, and its memory stays warm.
+        self._frame = VideoFrame(format.width, format.height, "yuv420p")
+        self._frame.time_base = 1 / format.frame_rate
+
+    def write(self, batch: Frames) -> None:
+        if (batch.width, batch.height) != (self._format.width, self._format.height):
+            raise FaultError(f"frames to encode must be {self._format.width}x{self._format.height}, got {batch}")
         planar = to_yuv(batch)
         for index in range(planar.num_frames):
-            yield to_video_frame(planar, index)
+            if self.given_up.is_set():
+                return
+            copy_out(planar, index, self._frame)
+            self._frame.pts = self.num_frames
+            self.num_frames += 1
+            _mux(self._container, self._stream.encode(self._frame), self.key_frames)
+
+    def finish(self) -> None:
+        _mux(self._container, self._stream.encode(None), self.key_frames)
 
 
 def _mux(container: OutputContainer, packets: list[Packet[Any]], key_frames: list[int]) -> None:

@@ -37,14 +37,19 @@ def empty_frames(num_frames: int, width: int, height: int) -> Frames:
 
 
 def to_video_frame(frames: Frames, index: int) -> VideoFrame:
-    """One frame copied into a frame of FFmpeg's: yuv420p or rgb24."""
+    """One frame copied into a new frame of FFmpeg's: yuv420p or rgb24."""
     frame = VideoFrame(frames.width, frames.height, "rgb24" if frames.is_rgb else "yuv420p")
+    copy_out(frames, index, frame)
+    return frame
+
+
+def copy_out(frames: Frames, index: int, frame: VideoFrame) -> None:
+    """Copies frame `index` into a frame of FFmpeg's of the same kind (yuv420p or rgb24) and size."""
     if frames.is_rgb:
         rows(frame.planes[0], 3)[:] = frames.planes[0][index].reshape(frames.height, frames.width * 3)
     else:
         for plane, packed in zip(frame.planes, frames.planes, strict=True):
             rows(plane)[:] = packed[index]
-    return frame
 
 
 def copy_into(frames: Frames, index: int, frame: VideoFrame) -> None:

@@ -5,6 +5,7 @@ A clip played back joins smoothly, moves as much and is as sharp as the clip, ye
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +16,14 @@ import numpy.typing as npt
 from longtake.frames import Frames, Plane
 from longtake.media.colour import to_yuv
 
-PROXY_WIDTH: Final = 240
+PROXY_WIDTH: Final = 160
 BLOCK: Final = 8
 """Pixels of the proxy: motion and looks are compared in squares of this side."""
 BASELINE_SECONDS: Final = 1 / 15
-"""Flow is measured over about this long, so that it does not depend on the frame rate."""
-SAMPLES_A_SECOND: Final = 6
+"""Flow is measured over about this long, so that it does not depend on the frame rate; the past is a chain of them."""
+SAMPLES_A_SECOND: Final = 4
+MOST_SAMPLES: Final = 40
+"""Of the new part, however long it is."""
 MOVING_PIXELS: Final = 0.25
 """Proxy pixels over the baseline, camera taken out: a block that moves less stands still."""
 COHERENCE: Final = 0.5
@@ -42,112 +45,172 @@ LEAST_MOVING: Final = 0.002
 Map = npt.NDArray[np.float32]
 
 
+class Mirror:
+    """Watches the frames of a new part go by, and keeps a few small pictures of them.
+
+    `past` are stretches of the footage that the part is joined to, in which time runs as it should. Its cost is
+    1 ms for each baseline of the past and each sample of the part, on one core; its memory some MB.
+    """
+
+    def __init__(self, past: Sequence[Frames], num_frames: int, frame_rate: float) -> None:
+        self._baseline = max(1, round(BASELINE_SECONDS * frame_rate))
+        self._past = [stretch for stretch in past if stretch.num_frames > self._baseline]
+        self._starts = _starts(num_frames, self._baseline, frame_rate) if self._past else frozenset()
+        self._wanted = self._starts | {start + self._baseline for start in self._starts}
+        self._proxies: dict[int, Plane] = {}
+
+    def watch(self, batches: Iterable[Frames]) -> Iterator[Frames]:
+        """Passes the new part's frames on as they are."""
+        start = 0
+        for batch in batches:
+            for place in range(start, start + batch.num_frames):
+                if place in self._wanted:
+                    self._proxies[place] = _proxy(batch, place - start)
+            start += batch.num_frames
+            yield batch
+
+    def reversal(self) -> float | None:
+        """The share, see `reversal`, once all frames have gone by; None where there is no past to run against, or no
+        frame a baseline after the first."""
+        if not self._past:
+            return None
+        pairs = [
+            (self._proxies[start], self._proxies[start + self._baseline])
+            for start in sorted(self._starts)
+            if start + self._baseline in self._proxies
+        ]
+        if not pairs:
+            return None
+        now = _moments(pairs)
+        if now.moves.mean() < LEAST_MOVING:
+            return 0.0
+        return _share(now, _moments([pair for stretch in self._past for pair in _chain(stretch, self._baseline)]))
+
+
 def reversal(before: Frames, after: Frames, frame_rate: float = 30.0) -> float:
     """The share, 0 to 1, of the moving area of `after` that runs against its own past in `before`.
 
     A block moves where its optical flow (DIS), less the similarity that the camera makes, is longer than
-    `MOVING_PIXELS` and of one direction. Its past are the moments of `before` at which the same place looked alike
-    (differed by less than `LIKENESS` of what a baseline changed there) and moved. It runs backwards where the mean
-    cosine between its direction and theirs is below `AGAINST`. What has no such past (it has moved on to where it
-    never was) and what the past shows both ways (a pendulum, a wave) runs forward. The share is pooled over
-    `SAMPLES_A_SECOND` moments of `after`.
+    `MOVING_PIXELS` and of one direction. Its past are the moments of `before`, a baseline apart, at which the same
+    place looked alike (differed by less than `LIKENESS` of what a baseline changed there) and moved. It runs backwards
+    where the mean cosine between its direction and theirs is below `AGAINST`. What has no such past (it has moved on to
+    where it never was) and what the past shows both ways (a pendulum, a wave) runs forward. The share is pooled over
+    `SAMPLES_A_SECOND`, in all at most `MOST_SAMPLES`, moments of `after`.
 
     About 0 for footage that goes on and for textures replayed forward, about 1 for one-way motion played back, 0 for
     noise, and by `LEAST_MOVING` for stills: a freeze runs nowhere. A camera that turns back is not seen, nor is a
-    scene that moves as a whole, as a camera would move it. Costs about 3 ms a frame of `before`, on one core.
-    Raises ValueError where the sizes differ.
+    scene that moves as a whole, as a camera would move it. Raises ValueError where the sizes differ.
     """
     if (before.width, before.height) != (after.width, after.height):
         raise ValueError(f"reversal needs frames of one size on both sides, got {before} and {after}")
-    baseline = max(1, round(BASELINE_SECONDS * frame_rate))
-    stride = max(1, round(frame_rate / SAMPLES_A_SECOND))
-    if min(before.num_frames, after.num_frames) <= baseline:
-        return 0.0
-    past = _moments(_proxies(before), baseline, 1)
-    now = _moments(_proxies(after), baseline, stride)
-    if now.moves.mean() < LEAST_MOVING:
-        return 0.0
-    backwards = sum(_backwards(now, index, past) for index in range(len(now.luma)))
-    return round(backwards / int(now.moves.sum()), 4)
+    mirror = Mirror([before], after.num_frames, frame_rate)
+    for _ in mirror.watch([after]):
+        pass
+    return mirror.reversal() or 0.0
 
 
 @dataclass(frozen=True)
 class _Moments:
-    """What each block does at each moment."""
+    """What each block does at each moment: `(blocks, moments)` and, where it says so, one axis more."""
 
     luma: Map
-    """(moments, height, width), cropped to whole blocks."""
+    """(…, pixels of a block), around 0."""
     direction: Map
-    """(moments, rows, columns, 2): unit vectors."""
+    """(…, 2): unit vectors."""
     moves: npt.NDArray[np.bool_]
-    """(moments, rows, columns)"""
     change: Map
-    """(moments, rows, columns): the mean squared difference to the moment a baseline later."""
+    """The mean squared difference to the moment a baseline later."""
 
 
-def _moments(proxies: list[Plane], baseline: int, stride: int) -> _Moments:
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+def _starts(num_frames: int, baseline: int, frame_rate: float) -> frozenset[int]:
+    """The frames at which the new part is looked at, evenly spread."""
+    last = num_frames - baseline - 1
+    if last < 0:
+        return frozenset()
+    stride = max(1, round(frame_rate / SAMPLES_A_SECOND))
+    if last // stride < MOST_SAMPLES:
+        return frozenset(range(0, last + 1, stride))
+    return frozenset(int(place) for place in np.linspace(0, last, MOST_SAMPLES).round())
+
+
+def _chain(stretch: Frames, baseline: int) -> Iterator[tuple[Plane, Plane]]:
+    """Moments a baseline apart, each with the one that follows."""
+    before = _proxy(stretch, 0)
+    for place in range(baseline, stretch.num_frames, baseline):
+        after = _proxy(stretch, place)
+        yield before, after
+        before = after
+
+
+def _moments(pairs: Iterable[tuple[Plane, Plane]]) -> _Moments:
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     lumas, directions, moves, changes = [], [], [], []
-    for index in range(0, len(proxies) - baseline, stride):
-        first, second = proxies[index], proxies[index + baseline]
+    for first, second in pairs:
         field = np.asarray(flow.calc(first, second, None), np.float32)  # type: ignore[call-overload]
         luma = first.astype(np.float32)
         texture = _blocks(luma * luma) - _blocks(luma) ** 2
-        field -= _camera(field, texture > TEXTURE)
-        mean = np.stack([_blocks(field[..., axis]) for axis in (0, 1)], axis=-1)
-        length = np.linalg.norm(mean, axis=-1)
-        speed = _blocks(np.linalg.norm(field, axis=-1))
-        lumas.append(_cropped(luma))
-        directions.append(mean / np.maximum(length, 1e-6)[..., None])
-        moves.append((length > MOVING_PIXELS) & (length > COHERENCE * speed) & (texture > TEXTURE))
-        changes.append(_blocks((luma - second) ** 2))
-    return _Moments(np.stack(lumas), np.stack(directions), np.stack(moves), np.stack(changes))
+        field = _without_camera(field, texture > TEXTURE)
+        mean = _blocks(field)
+        length = np.hypot(mean[..., 0], mean[..., 1])
+        speed = _blocks(np.asarray(cv2.magnitude(field[..., 0], field[..., 1]), np.float32))
+        lumas.append(_tiles(luma - 128))
+        directions.append((mean / np.maximum(length, 1e-6)[..., None]).reshape(-1, 2))
+        moves.append(((length > MOVING_PIXELS) & (length > COHERENCE * speed) & (texture > TEXTURE)).ravel())
+        changes.append(_blocks((luma - second) ** 2).ravel())
+    return _Moments(np.stack(lumas, 1), np.stack(directions, 1), np.stack(moves, 1), np.stack(changes, 1))
 
 
-def _backwards(now: _Moments, index: int, past: _Moments) -> int:
-    """How many blocks of one moment run backwards."""
-    difference = _blocks((past.luma - now.luma[index]) ** 2)
-    alike = past.moves & (difference < LIKENESS * past.change + NOISE)
-    cosine = (past.direction * now.direction[index]).sum(axis=-1)
-    count = alike.sum(axis=0)
-    mean = (cosine * alike).sum(axis=0) / np.maximum(count, 1)
-    return int((now.moves[index] & (count > 0) & (mean < AGAINST)).sum())
+def _share(now: _Moments, past: _Moments) -> float:
+    """Of all that moves now, how much runs backwards."""
+    product = past.luma @ now.luma.transpose(0, 2, 1) / now.luma.shape[2]
+    difference = (past.luma**2).mean(axis=2)[..., None] + (now.luma**2).mean(axis=2)[:, None] - 2 * product
+    alike = past.moves[..., None] & (difference < LIKENESS * past.change[..., None] + NOISE)
+    cosine = past.direction @ now.direction.transpose(0, 2, 1)
+    count = alike.sum(axis=1)
+    mean = (cosine * alike).sum(axis=1) / np.maximum(count, 1)
+    backwards = now.moves & (count > 0) & (mean < AGAINST)
+    return round(float(backwards.sum() / now.moves.sum()), 4)
 
 
-def _camera(flow: Map, textured: npt.NDArray[np.bool_]) -> Map:
-    """The part of the flow that one similarity transform of the picture explains; zero where the camera stands."""
+def _without_camera(flow: Map, textured: npt.NDArray[np.bool_]) -> Map:
+    """The flow less what one similarity transform of the picture explains of it, unless the camera stands."""
     rows, columns = textured.shape
     centres = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1) * BLOCK + (BLOCK - 1) / 2
-    at = np.stack([_blocks(flow[..., axis]) for axis in (0, 1)], axis=-1)
-    start, moved = centres[textured].astype(np.float32), at[textured]
-    still = np.linalg.norm(moved, axis=-1) < STILL_PIXELS
+    start, moved = centres[textured].astype(np.float32), _blocks(flow)[textured]
+    still = np.hypot(moved[:, 0], moved[:, 1]) < STILL_PIXELS
     if len(start) < 12 or still.mean() > STILL_SHARE:
-        return np.zeros_like(flow)
-    matrix, inliers = cv2.estimateAffinePartial2D(start, start + moved, ransacReprojThreshold=0.5)
+        return flow
+    matrix, inliers = cv2.estimateAffinePartial2D(start, start + moved, ransacReprojThreshold=0.5, maxIters=200)
     if matrix is None or inliers is None or inliers.mean() < 0.4:
-        return np.zeros_like(flow)
+        return flow
     height, width = flow.shape[:2]
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-    return np.asarray(grid @ (matrix[:, :2].T - np.eye(2)) + matrix[:, 2], np.float32)
+    x, y = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
+    return np.asarray(flow - (x * (matrix[:, 0] - (1, 0)) + y * (matrix[:, 1] - (0, 1)) + matrix[:, 2]), np.float32)
 
 
-def _proxies(frames: Frames) -> list[Plane]:
-    """Luma, at most `PROXY_WIDTH` wide, and big enough for the flow's patches."""
-    luma = to_yuv(frames).planes[0]
-    height, width = luma.shape[1:]
+def _proxy(frames: Frames, index: int) -> Plane:
+    """One frame's luma, at most `PROXY_WIDTH` wide, and big enough for the flow's patches; a copy."""
+    luma = to_yuv(frames[index : index + 1]).planes[0][0]
+    height, width = luma.shape
     scale = min(1.0, PROXY_WIDTH / width)
     size = max(16, round(width * scale)), max(16, round(height * scale))
-    return [np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8) for plane in luma]
+    return np.array(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _cropped(plane: Map) -> Map:
-    height, width = plane.shape[-2:]
-    return plane[..., : height - height % BLOCK, : width - width % BLOCK]
+    height, width = plane.shape[:2]
+    return plane[: height - height % BLOCK, : width - width % BLOCK]
 
 
-def _blocks(planes: Map) -> Map:
-    """The mean of each block of `(…, height, width)`."""
-    whole = _cropped(planes)
-    *rest, height, width = whole.shape
-    split = whole.reshape(*rest, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    return np.asarray(split.mean(axis=(-3, -1)), np.float32)
+def _blocks(plane: Map) -> Map:
+    """The mean of each block of `(height, width)` or `(height, width, channels)`."""
+    whole = _cropped(plane)
+    size = whole.shape[1] // BLOCK, whole.shape[0] // BLOCK
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _tiles(plane: Map) -> Map:
+    """(height, width) → (blocks, pixels of a block), in the order of `_blocks`."""
+    whole = _cropped(plane)
+    split = whole.reshape(whole.shape[0] // BLOCK, BLOCK, whole.shape[1] // BLOCK, BLOCK)
+    return split.transpose(0, 2, 1, 3).reshape(-1, BLOCK * BLOCK)

@@ -109,11 +109,16 @@ def _proxy(plane: Plane, width: int) -> Plane:
     height, full = plane.shape[:2]
     scale = min(1.0, width / full)
     size = max(16, round(full * scale)), max(16, round(height * scale))
+    # Averaging four pixels is much faster than averaging any other number.
+    while not (height % 2 or full % 2) and full >= 2 * size[0] and height >= 2 * size[1]:
+        height, full = height // 2, full // 2
+        plane = np.asarray(cv2.resize(plane, (full, height), interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _sharpness(luma: Plane) -> float:
-    return float(np.mean([cv2.Laplacian(luma[place], cv2.CV_32F).var() for place in _places(len(luma))]))
+    spreads = [cv2.meanStdDev(cv2.Laplacian(luma[place], cv2.CV_16S))[1][0, 0] for place in _places(len(luma))]
+    return float(np.mean(np.square(spreads)))
 
 
 def _mean_lab(frames: Frames) -> Lab:

@@ -52,19 +52,27 @@ class Result:
     """Seconds that each step took."""
     preview: bool = False
     """True where no source picture and no model stand behind the new part."""
+    reversal: float | None = None
+    """How much of what moves in the new part runs backwards, 0 to 1; None where no footage says what forwards is."""
+    takes: tuple[dict[str, Any], ...] | None = None
+    """Each as `takes.Take.to_json` gives it; None in results from before there were takes."""
 
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**data, "timeline": self.timeline.to_json(), "seams": list(self.seams), "notes": list(self.notes)}
+        takes = None if self.takes is None else list(self.takes)
+        lists = {"seams": list(self.seams), "notes": list(self.notes), "takes": takes}
+        return {**data, "timeline": self.timeline.to_json(), **lists}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
+        takes = data.get("takes")
         return cls(
             **{
                 **data,
                 "timeline": Timeline.from_json(data["timeline"]),
                 "seams": tuple(data["seams"]),
                 "notes": tuple(data["notes"]),
+                "takes": None if takes is None else tuple(takes),
             }
         )
 
@@ -188,7 +196,8 @@ class Records:
         extent = Extent(result.timeline.format, result.timeline.num_frames)
         values = {"stage": "completed", "progress": 1.0, "result": result.to_json(), "extent": _extent_json(extent)}
         with self._engine.begin() as connection:
-            if not self._end(connection, id, "completed", only_attempt=attempt, **values):
+            figures = {"reversal": result.reversal}
+            if not self._end(connection, id, "completed", only_attempt=attempt, figures=figures, **values):
                 return False
             for child, (_, child_attempt) in self._waiting_children(connection, id).items():
                 if not self._waits(connection, child):
@@ -314,9 +323,19 @@ class Records:
     # ---- inside one transaction
 
     def _move(
-        self, connection: sa.Connection, id: str, to: State, *, only_attempt: int | None = None, **values: Any
+        self,
+        connection: sa.Connection,
+        id: str,
+        to: State,
+        *,
+        only_attempt: int | None = None,
+        figures: dict[str, Any] | None = None,
+        **values: Any,
     ) -> bool:
-        """The one place where a state changes. False where the table does not allow the move."""
+        """The one place where a state changes. False where the table does not allow the move.
+
+        `figures` are told with the event.
+        """
         sources = [state for state, targets in MOVES.items() if to in targets]
         where = [generations.c.id == id, generations.c.state.in_(sources)]
         if only_attempt is not None:
@@ -330,7 +349,7 @@ class Records:
         if row is None:
             return False
         kind = f"generation.{to}" if to in ENDED else "generation.updated"
-        self._tell(connection, id, row.account, kind, to, row.stage, row.progress)
+        self._tell(connection, id, row.account, kind, to, row.stage, row.progress, figures)
         return True
 
     def _end(self, connection: sa.Connection, id: str, to: State, **values: Any) -> bool:
@@ -386,8 +405,9 @@ class Records:
         state: str,
         stage: str,
         progress: float,
+        figures: dict[str, Any] | None = None,
     ) -> None:
-        data = {"id": id, "state": state, "stage": stage, "progress": round(progress, 4)}
+        data = {"id": id, "state": state, "stage": stage, "progress": round(progress, 4), **(figures or {})}
         connection.execute(
             sa.insert(events).values(generation_id=id, account=account, type=kind, data=data, created_at=time.time())
         )

@@ -8,13 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from longtake.errors import OrderError
-from longtake.orders import (
-    PROMPT_LIMIT,
-    KeyFrame,
-    Order,
-    parse_frame_rate,
-)
-from longtake.records import Generation, Upload
+from longtake.orders import MOST_TAKES, PROMPT_LIMIT, KeyFrame, Order, parse_frame_rate
+from longtake.records import Generation, Result, Upload
+from longtake.video import VideoFormat
 from longtake.wire.answers import GenerationAnswer, generation_fields
 from longtake.wire.fields import (
     Duration,
@@ -102,6 +98,9 @@ class NativeBody(ShotBody):
     fps: Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)] = 24.0
     concepts: Annotated[tuple[ConceptName | Concept, ...], Field(max_length=20, strict=False)] = ()
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    takes: Annotated[
+        int, Field(ge=1, le=MOST_TAKES, description="Render so many, with this seed and those after it; keep the best.")
+    ] = 1
 
     def order(self, links: Links, base_url: str) -> Order:
         """Raises OrderError."""
@@ -118,6 +117,7 @@ class NativeBody(ShotBody):
             frame_rate=parse_frame_rate(self.fps),
             concepts=self._concepts(),
             seed=self.seed,
+            takes=self.takes,
             **self.shared_order(),
         )
 
@@ -171,6 +171,18 @@ class SeamAnswer(BaseModel):
     colour: float
 
 
+class TakeAnswer(BaseModel):
+    """One of several renderings of the new part; the same order with this seed alone makes it again."""
+
+    seed: int
+    chosen: bool
+    score: float
+    """The lower, the better; 0 is perfect. Only takes of one generation can be compared by it."""
+    reversal: float | None
+    seams: list[SeamAnswer]
+    """The joins that are new."""
+
+
 class NativeAnswer(GenerationAnswer):
     """A generation, with all that is known of it."""
 
@@ -181,6 +193,9 @@ class NativeAnswer(GenerationAnswer):
     timeline: list[SegmentAnswer] | None
     new_part: NewPart | None
     seams: list[SeamAnswer] | None
+    reversal: float | None
+    """Of what moves in the new part, the share that runs against how it moved in the footage beside it: 0 to 1."""
+    takes: list[TakeAnswer] | None
     timings: dict[str, float] | None
 
 
@@ -225,7 +240,7 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
             )
             at += segment.num_frames
         start, seconds = float(made.seconds(result.new_start)), float(made.seconds(result.new_frames))
-        seams = [SeamAnswer(at=float(made.seconds(int(seam["frame"]))), **seam) for seam in result.seams]
+        seams = [_seam_answer(seam, made) for seam in result.seams]
         new_part = NewPart(start=start, seconds=seconds, frames=result.new_frames)
     return {
         **fields,
@@ -237,8 +252,23 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
         "timeline": timeline,
         "new_part": new_part,
         "seams": seams,
+        "reversal": result.reversal if result else None,
+        "takes": _take_answers(result) if result else None,
         "timings": dict(result.timings) if result else None,
     }
+
+
+def _seam_answer(seam: dict[str, Any], made: VideoFormat) -> SeamAnswer:
+    return SeamAnswer(at=float(made.seconds(int(seam["frame"]))), **seam)
+
+
+def _take_answers(result: Result) -> list[TakeAnswer] | None:
+    if result.takes is None:
+        return None
+    made = result.timeline.format
+    return [
+        TakeAnswer(**{**take, "seams": [_seam_answer(seam, made) for seam in take["seams"]]}) for take in result.takes
+    ]
 
 
 def upload_answer(upload: Upload) -> UploadAnswer:

@@ -101,6 +101,8 @@ def test_extend_goes_on_after_the_end_and_prints_its_figures(folder: Path) -> No
     assert [seam["frame"] for seam in figures["seams"]] == [24]
     assert {"jump", "motion", "sharpness", "colour"} <= set(figures["seams"][0])
     assert isinstance(figures["notes"], list)
+    assert 0 <= figures["reversal"] <= 1
+    assert [(take["seed"], take["chosen"], take["seams"][0]["frame"]) for take in figures["takes"]] == [(0, True, 24)]
     assert sorted(path.name for path in folder.iterdir()) == [FIRST, "longer.mp4", PHOTO, SECOND]
 
 
@@ -117,6 +119,26 @@ def test_extend_at_a_time_keeps_what_is_before_it(folder: Path) -> None:
     made(folder, "extend", FIRST, "-o", "longer.mp4", "--at", "2.5", "--seconds", "1", "--to", PHOTO)
     assert hashes(folder / "longer.mp4")[:15] == hashes(folder / FIRST)[:15]
     assert len(hashes(folder / "longer.mp4")) == 15 + 6
+
+
+def test_of_several_takes_the_best_is_kept_and_is_what_its_seed_makes_alone(folder: Path) -> None:
+    printed = made(folder, "extend", FIRST, "-o", "best.mp4", "--seconds", "1", "--seed", "3", "--takes", "2")
+    kept = re.search(r"kept the take of seed (\d); scores, lower is better: seed 3: (\S+), seed 4: (\S+)", printed)
+    assert kept, printed
+    assert kept[1] == ("3" if float(kept[2]) <= float(kept[3]) else "4")
+    assert re.search(r"runs backwards: \d+ % of what moves in the new part", printed)
+    order = Order(before=KeyFrame(type="video", url=str(folder / FIRST)), seconds=Fraction(1), seed=int(kept[1]))
+    make(order, folder / "alone.mp4", Motion(), max_still_pixels=10**6, tell=lambda stage, part: None)
+    assert (folder / "alone.mp4").read_bytes() == (folder / "best.mp4").read_bytes()
+
+
+def test_takes_of_a_moving_image_have_no_join_to_be_ranked_by(folder: Path) -> None:
+    image = KeyFrame(type="image", url=str(folder / PHOTO))
+    order = Order(before=image, seconds=Fraction(1, 2), seed=1, takes=2, short_side=64, frame_rate=Fraction(8))
+    figures = make(order, folder / "x.mp4", Motion(), max_still_pixels=10**6, tell=lambda stage, part: None)
+    assert (figures.best, [take.joins for take in figures.takes]) == (0, [(), ()])
+    assert figures.takes[0].rendered.reversal is None
+    assert any("the first was kept" in note for note in figures.notes)
 
 
 def test_bridge_joins_two_and_keeps_both(folder: Path) -> None:
@@ -202,6 +224,7 @@ def test_a_run_that_is_told_to_stop_leaves_nothing_behind(folder: Path) -> None:
         (["extend", FIRST, "-o", "no-folder/x.mp4"], "there is no folder"),
         (["extend", FIRST, "-o", "x.mp4", "--seconds", "0"], "duration must be"),
         (["extend", FIRST, "-o", "x.mp4", "--seconds", "nan"], "seconds"),
+        (["extend", FIRST, "-o", "x.mp4", "--takes", "5"], "'--takes'"),
         (["extend", FIRST, "-o", "x.mp4", "--at", "99"], "at must be from"),
         (["extend", FIRST, "-o", "x.mp4", "--at", "nan"], "--at"),
         (["extend", FIRST, "-o", "x.mp4", "--concept", "no_such_move"], "no_such_move"),

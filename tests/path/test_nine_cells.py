@@ -88,6 +88,7 @@ def made(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Made:
     made.order("prepend at", {"frame1": {**generations["frame1"], "at": AT_SECONDS}})
     made.order("again", {"frame0": generations["frame0"]})
     made.order("other seed", {"frame0": FIRST}, seed=8)
+    made.order("two takes", {"frame0": generations["frame0"]}, takes=2)
     for concept in ("pan_left", "pan_right"):
         made.order(concept, {"frame0": FIRST}, concepts=[{"key": concept}])
     made.order("tall", {"frame0": FIRST}, aspect_ratio="9:16", seconds=0.25)
@@ -230,6 +231,18 @@ def test_aspect_ratio_and_resolution_are_kept(name: str, size: tuple[int, int], 
     assert (answer["video"]["width"], answer["video"]["height"]) == size
     assert (frame.shape[1], frame.shape[0]) == size
     assert len(made.hashes(name)) == 3
+
+
+def test_of_two_takes_the_one_with_the_lower_score_is_in_the_video(made: Made) -> None:
+    answer, parent = made["two takes"], made.hashes("parent frame0")
+    assert [take["seed"] for take in answer["takes"]] == [7, 8]
+    (chosen,) = [take for take in answer["takes"] if take["chosen"]]
+    assert chosen["score"] == min(take["score"] for take in answer["takes"])
+    assert (chosen["seams"], chosen["reversal"]) == (answer["seams"], answer["reversal"])
+    assert made.hashes("two takes") == parent + made.hashes("two takes", "segment")
+    assert {"render", "measure", "render take 2", "measure take 2", "drop"} <= set(answer["timings"])
+    objects = made.server.data / "objects" / "segments"
+    assert len(list(objects.glob(f"{answer['id']}*"))) == 1
 
 
 def test_an_extension_takes_its_parents_format_and_says_so(made: Made) -> None:

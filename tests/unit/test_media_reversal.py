@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from longtake.frames import Frames, Plane
-from longtake.media.reversal import reversal
-from tests.footage import flat
+from longtake.media.colour import to_rgb
+from longtake.media.reversal import MOST_SAMPLES, Mirror, reversal
+from tests.footage import concatenate, flat, same
 
 RATE = 15.0
 WIDTH, HEIGHT = 240, 136
@@ -130,3 +131,50 @@ def test_one_frame_has_no_motion() -> None:
 def test_frames_of_two_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="one size"):
         reversal(PAST, flat(30, 90), RATE)
+
+
+def seen(past: list[Frames], new: Frames, batch: int) -> float | None:
+    mirror = Mirror(past, new.num_frames, RATE)
+    passed = mirror.watch(new[start : start + batch] for start in range(0, new.num_frames, batch))
+    assert same(concatenate(passed), new)
+    return mirror.reversal()
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16, 100])
+def test_frames_that_go_by_in_batches_measure_as_in_one_piece(batch: int) -> None:
+    assert seen([PAST], back(PAST), batch) == reversal(PAST, back(PAST), RATE)
+
+
+def test_what_leads_up_to_a_clip_is_held_against_that_clip() -> None:
+    assert seen([walk([100 + 3 * k for k in range(30)])], walk([10 + 3 * k for k in range(30)]), 8) == 0
+    assert seen([PAST, walk([100 + 3 * k for k in range(30)])], back(PAST), 8) == reversal(PAST, back(PAST), RATE)
+
+
+def test_without_footage_nothing_says_what_backwards_is() -> None:
+    assert seen([], PAST, 8) is None
+    assert seen([PAST[:1]], PAST, 8) is None
+    assert seen([PAST], PAST[:1], 8) is None
+
+
+def test_rgb_measures_as_the_same_frames_in_yuv() -> None:
+    mirror = Mirror([PAST], 29, RATE)
+    assert sum(batch.num_frames for batch in mirror.watch([to_rgb(back(PAST))])) == 29
+    assert mirror.reversal() == pytest.approx(reversal(PAST, back(PAST), RATE), abs=0.05)
+
+
+def test_of_a_long_part_no_more_is_kept_than_of_a_short_one() -> None:
+    mirror = Mirror([PAST], 9000, RATE)
+    short = back(PAST)
+    for _ in mirror.watch(short[number % 29 : number % 29 + 1] for number in range(9000)):
+        pass
+    assert len(mirror._proxies) <= 2 * MOST_SAMPLES
+    assert (mirror.reversal() or 0) > 0.8
+
+
+def test_the_samples_of_a_long_part_are_spread_over_all_of_it() -> None:
+    on = walk([100 + 3 * (k % 12) for k in range(24)])
+    mirror = Mirror([PAST], 600, RATE)
+    batches = [on[:20]] * 15 + [back(PAST)[:20]] * 15
+    for _ in mirror.watch(batches):
+        pass
+    assert 0.3 < (mirror.reversal() or 0) < 0.7

@@ -231,7 +231,7 @@ def test_a_watcher_hears_of_a_change_made_elsewhere(desk: Desk) -> None:
         heard.extend(batch)
         arrived.set()
 
-    watcher = threading.Thread(target=changes.watch, args=(tell, stop))
+    watcher = threading.Thread(target=changes.watch, args=(tell, stop), kwargs={"after": 0})
     watcher.start()
     try:
         id = desk.submit()

@@ -110,7 +110,10 @@ class TestCreate:
     @pytest.mark.parametrize(
         ("body", "field"),
         [
-            ({"takes": 2}, "takes"),
+            ({"takes": 0}, "takes"),
+            ({"takes": 5}, "takes"),
+            ({"takes": "2"}, "takes"),
+            ({"takes": True}, "takes"),
             ({"shots": []}, "shots"),
             ({"priority": 1}, "priority"),
             ({"seconds": 0.05}, "seconds"),

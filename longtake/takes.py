@@ -1,0 +1,130 @@
+"""Several takes of one new part: each is rendered and measured, and the best one is kept.
+
+A take differs from the others in its seed alone. It is rendered by a step of its own, so that whoever is killed has
+lost one take at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from longtake.engines.base import Engine
+from longtake.media.seams import Seam
+from longtake.orders import Order
+from longtake.planning import Plan
+from longtake.rendering import Rendered, Source, Tell, measure_seams, render, seed_of, timeline_of
+from longtake.store import Store
+from longtake.timeline import Segment
+
+Do = Callable[[str, Callable[[], Any]], Any]
+"""Runs a function by a name, and gives its result, which is JSON: a durable step, or just a call."""
+JUMP_TOLERANCE: Final = math.log(1.25)
+"""Footage's own steps differ by so much: within it one join is as good as another."""
+LEAST_JUMP: Final = 0.05
+COLOUR_TOLERANCE: Final = 1.0
+"""CIEDE2000: what is just noticeable."""
+COLOUR_WEIGHT: Final = 0.25
+REVERSAL_WEIGHT: Final = 2.0
+"""All that moves running backwards is as bad as a jump of seven times the footage's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One rendering of the new part, in the store, with its figures."""
+
+    seed: int
+    rendered: Rendered
+    seams: tuple[Seam, ...]
+    """All joins of the video that it makes, the parents' own ones too."""
+    joins: tuple[Seam, ...]
+    """Those of `seams` that are its own."""
+
+    @property
+    def score(self) -> float:
+        return score(self.joins, self.rendered.reversal)
+
+    def to_json(self, *, chosen: bool) -> dict[str, Any]:
+        """As the answer shows it."""
+        return {
+            "seed": self.seed,
+            "chosen": chosen,
+            "score": self.score,
+            "reversal": self.rendered.reversal,
+            "seams": [seam.to_json() for seam in self.joins],
+        }
+
+
+def score(joins: Iterable[Seam], reversal: float | None) -> float:
+    """How bad a take is, from 0: its own joins' figures and its reversal in one number, for comparing takes only.
+
+    For each join, |ln jump| beyond `JUMP_TOLERANCE` (a freeze is as bad as a jump of twenty), |ln motion| / 2,
+    |ln sharpness| / 2, and `COLOUR_WEIGHT` for each CIEDE2000 beyond the first; and `REVERSAL_WEIGHT` × reversal.
+    """
+    worth = REVERSAL_WEIGHT * (reversal or 0.0)
+    for seam in joins:
+        worth += max(0.0, abs(math.log(max(seam.jump, LEAST_JUMP))) - JUMP_TOLERANCE)
+        worth += (abs(math.log(seam.motion)) + abs(math.log(max(seam.sharpness, 1e-3)))) / 2
+        worth += COLOUR_WEIGHT * max(0.0, seam.colour - COLOUR_TOLERANCE)
+    return round(worth, 4)
+
+
+def shoot(
+    id: str, order: Order, plan: Plan, before: Source, after: Source, engine: Engine, store: Store, tell: Tell, do: Do
+) -> tuple[Take, ...]:
+    """Renders and measures `order.takes` takes, one after another. `tell` hears of all of them as one piece of work."""
+    takes: list[Take] = []
+    lead: Segment | None = None
+
+    def told(stage: str, part: float) -> None:
+        tell(stage, (len(takes) + part) / order.takes)
+
+    for number in range(order.takes):
+
+        def rendered(number: int = number, lead: Segment | None = lead) -> dict[str, Any]:
+            told("render", 0.0)
+            return render(id, order, plan, before, after, engine, store, told, take=number, lead=lead).to_json()
+
+        made = Rendered.from_json(do(_step("render", number), rendered))
+
+        def measured(made: Rendered = made) -> list[dict[str, Any]]:
+            told("measure", 1.0)
+            timeline, _ = timeline_of(plan, made)
+            return [seam.to_json() for seam in measure_seams(plan, order, timeline, before, after, store)]
+
+        seams = tuple(Seam.from_json(seam) for seam in do(_step("measure", number), measured))
+        takes.append(Take(seed_of(order, number), made, seams, _own(plan, order, seams)))
+        lead = made.lead
+    return tuple(takes)
+
+
+def choose(takes: Sequence[Take]) -> int:
+    """The number of the take with the lowest score; of equals the first."""
+    return min(range(len(takes)), key=lambda number: (takes[number].score, number))
+
+
+def remarks(takes: Sequence[Take]) -> tuple[str, ...]:
+    """What the answer has to say about the choice."""
+    if len(takes) > 1 and not any(take.joins for take in takes):
+        return (f"Nothing is joined here by which to rank {len(takes)} takes: the first was kept.",)
+    return ()
+
+
+def drop(takes: Sequence[Take], kept: int, store: Store) -> None:
+    """Removes the segments of all takes but one."""
+    for number, take in enumerate(takes):
+        if number != kept:
+            store.delete(take.rendered.segment.key)
+
+
+def _step(name: str, number: int) -> str:
+    return f"{name} take {number + 1}" if number else name
+
+
+def _own(plan: Plan, order: Order, seams: Sequence[Seam]) -> tuple[Seam, ...]:
+    """The joins at either end of the new part, and that of a loop's end with its start."""
+    start = plan.before.num_frames if plan.before else 0
+    own = {start, start + plan.outline.num_frames} | ({0} if order.loop else set())
+    return tuple(seam for seam in seams if seam.frame in own)
