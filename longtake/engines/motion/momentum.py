@@ -9,35 +9,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from longtake.engines.motion.flow import similarity
-from longtake.engines.motion.frame import Field, Map, grid_size, pixel_grid, sample_grid, stretch
+from longtake.engines.motion.camera_fit import Numbers, carried, fitted, measured, pixel_weights, pixels
+from longtake.engines.motion.frame import Field, Frame, Map, frame_at, grid_size, pixel_grid, sample_grid, stretch
+from longtake.engines.motion.stills import pseudo_depth
 from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
 
-Numbers = npt.NDArray[np.float64]
-
-_SLOW_BASES = (0.5, 1.0)
-_FAST_BASES = (1 / 6, 1 / 3)
-"""Seconds over which the speed is measured, near to the end and further back."""
+_BASES = ((0.5, 1.0), (1 / 6, 1 / 3))
+"""Seconds over which the speed is measured, near to the end and further back: of slow moves, and of fast ones."""
+_STEADY_SECONDS = 2.0
+"""So long, where the clip lasts so long, the camera must have moved about as it does at the end."""
 _FAR_PIXELS = 8.0
 """A camera that goes further in half a second (proxy pixels) is measured over the short bases."""
-_LEAST_PIXELS = 1.0
-_MOST_REST = 0.4
-"""Of the squared change between two frames at most so much may be left once the camera's motion is taken out."""
-_MOST_APART = 0.12
-"""The share of the picture that may move by itself."""
+_LEAST_PIXELS = 2.0
+"""A camera that goes less far within `_STEADY_SECONDS` trembles."""
+_MOST_CHANGE = 0.35
+"""By how much, of itself, the speed may differ between the two bases."""
 _MOST_ZOOM = math.log(1.24)
 _MOST_ZOOM_OUT = 0.15
+_MOST_PULL = 0.2
+_MOST_NEAR = 0.12
 _MOST_ROLL = 0.06
 _PUSH = 0.14
 _STRETCH = 0.02
 """The share of the picture's side by which its rim may lastingly be stretched."""
+_STRETCH_OUT = 0.04
+"""The same for a pan that comes with a move outwards: no push-in can make room for it."""
 _SPENT = 0.9
 _SLOW_SHARE = 0.35
 """Of the way that is left, the share kept for drifting on at an even speed."""
@@ -46,9 +47,10 @@ _HANDOVER_SECONDS = 0.4
 _RIM_BEGINS = 0.3
 """How far from the centre (1: the border) the stretching begins."""
 _GRID_SIDE = 160
+_HALF_ROOT_PI = math.sqrt(math.pi) / 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Speed:
     """How the view moves in a frame, seen from the frame that stands at the clip's end."""
 
@@ -58,118 +60,104 @@ class Speed:
     """Radians; positive turns the scene counterclockwise."""
     shift: tuple[float, float]
     """Luma pixels; positive moves the view right and down, the scene left and up."""
+    pull: float = 0.0
+    """By how much the middle shrinks while the rim stays, as in `camera.Pose`."""
+    near: float = 0.0
+    """By how much less (negative: more) what is near is magnified than what is far."""
+    parallax: tuple[float, float] = (0.0, 0.0)
+    """The shift of what is near, over the mean; what is far moves the other way."""
+    depth: Map = field(default_factory=lambda: np.full((2, 2), 0.5, np.float32))
+    """The picture's: 0 far away, 1 near."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Course:
     """Where the camera is in each frame of a stretch, from the frame that stands at the clip's end."""
 
     size: tuple[int, int]
     zoom: Numbers
-    roll: Numbers
-    shift: Numbers
-    """(frames, 2)."""
+    motion: Numbers
+    """(frames, 8): coefficients for the columns of `motion_basis`, in luma pixels, `zoom` and roll included."""
+    depth: Map
     slows_down: bool
     """Whether the clip's own speed could not be kept."""
 
     def view(self, index: int) -> Field:
         """The backward displacement for frame `index` of the stretch; it never points outside of the picture."""
-        width, height = self.size
         columns, rows = grid_size(self.size, _GRID_SIDE)
-        cell = np.array([width / columns, height / rows], np.float32)
-        centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+        cell = np.array(self.size, np.float32) / np.array([columns, rows], np.float32)
+        centre = np.asarray((np.array(self.size, np.float32) - 1) / 2, np.float32)
         offset = np.asarray((pixel_grid((columns, rows)) + 0.5) * cell - np.float32(0.5) - centre, np.float32)
-        scale, angle = math.exp(-self.zoom[index]), self.roll[index]
-        turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        shift = self.shift[index]
-        source = offset @ turn.T.astype(np.float32) + shift.astype(np.float32)
-        source[..., 0] += _stretched(offset[0, :, 0], offset[:, 0, 1], turn[0], shift[0], centre).T
-        source[..., 1] += _stretched(offset[:, 0, 1], offset[0, :, 0], turn[1, ::-1], shift[1], centre[::-1])
+        depth, motion = stretch(self.depth, (columns, rows)), self.motion[index]
+        moved = carried(motion, offset, centre, depth)
+        if np.any(motion[5:]):
+            for _ in range(2):
+                moved = carried(motion, offset, centre, sample_grid(depth, np.asarray(moved / cell, np.float32)))
+        source = offset + moved
+        rim = np.clip((np.abs(offset) / np.maximum(centre, 0.5) - _RIM_BEGINS) / (1 - _RIM_BEGINS), 0, 1) ** 2
+        for axis, ends in ((0, source[:, [0, -1], 0]), (1, source[[0, -1], :, 1].T)):
+            # What brings the border back into the picture, none of it in the middle.
+            lack = np.maximum(np.array([-1, 1], np.float32) * ends - centre[axis], 0)
+            lack = lack[:, None, :] if axis == 0 else lack[None]
+            after = offset[..., axis] > 0
+            source[..., axis] += rim[..., axis] * np.where(after, -lack[..., 1], lack[..., 0])
         return np.asarray(np.clip(source, -centre, centre) - offset, np.float32)
 
 
-def _stretched(
-    along: Map, across: Map, turn: Numbers, shift: float, centre: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """(along, across): what brings the coordinate along one axis back into the picture, none of it in the middle."""
-    added = np.zeros((len(along), len(across)), np.float32)
-    for side in (-1, 1):
-        border = turn[0] * side * centre[0] + turn[1] * across + shift
-        lack = np.maximum(side * border - centre[0], 0)
-        rim = np.clip((side * along / centre[0] - _RIM_BEGINS) / (1 - _RIM_BEGINS), 0, 1) ** 2
-        added -= np.asarray(side * rim[:, None] * lack[None, :], np.float32)
-    return added
-
-
 def camera_speed(tail: Tail, frame_rate: float) -> Speed | None:
-    """The camera's speed in the last frame; None where something else moves the picture, or nothing does."""
-    proxies = tail.proxies
-    for seconds in (_SLOW_BASES, _FAST_BASES):
-        near, far = (min(max(2, round(base * frame_rate)), len(proxies) - 1) for base in seconds)
-        late = _mean_speed(proxies, near)
-        if late is None or (seconds is _SLOW_BASES and _pixels(late, near, proxies[-1]) > _FAR_PIXELS):
-            continue
-        early = _mean_speed(proxies, far)
-        if early is None or _pixels(early, far, proxies[-1]) < _LEAST_PIXELS:
-            return None
-        # The change of speed goes on, within reason: a camera that slows down is slower at the end than on average.
-        change = late - early
-        most, size = (_pixels(part, 1, proxies[-1]) for part in (0.3 * late, change))
-        zoom, roll, x, y = late + change * (min(most, size) / max(size, 1e-9))
-        return Speed(float(zoom), float(roll), (float(x * tail.scale), float(y * tail.scale)))
-    return None
+    """The camera's speed in the last frame; None where something else moves the picture, or nothing does.
 
-
-def _mean_speed(proxies: Sequence[Plane], num_frames: int) -> Numbers | None:
-    """(zoom, roll, x, y) for one frame, on average of the last `num_frames`, if the camera explains them.
-
-    A move outwards over a still shrinks its middle and leaves its rim: then the middle tells the speed.
+    The camera is believed where one motion explains most of the change, all over the picture, and has for a while.
     """
-    last, earlier = proxies[-1], proxies[-1 - num_frames]
-    rows, columns = last.shape
-    for inner in (1.0, 0.6):
-        matrix = similarity(last, earlier, inner)
-        if matrix is None:
+    proxies, last = tail.proxies, tail.proxies[-1]
+    depth = pseudo_depth(Frame(*(np.ascontiguousarray(plane) for plane in frame_at(tail.frames, -1))))
+    depth = stretch(depth, (last.shape[1], last.shape[0]))
+    for seconds in _BASES:
+        near, far = (min(max(2, round(base * frame_rate)), len(proxies) - 1) for base in seconds)
+        found = measured(last, proxies[-1 - near], depth)
+        if found is None or (seconds is _BASES[0] and pixels(found, last) > _FAR_PIXELS):
             continue
-        centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
-        shift = matrix[:, :2] @ centre + matrix[:, 2] - centre
-        zoom, roll = -math.log(math.hypot(matrix[0, 0], matrix[1, 0])), math.atan2(matrix[1, 0], matrix[0, 0])
-        if inner == 1.0:
-            grid = pixel_grid((columns, rows))
-            motion = np.asarray(grid @ (matrix[:, :2].T - np.eye(2)) + matrix[:, 2], np.float32)
-        else:
-            way = Course((columns, rows), np.array([zoom]), np.array([roll]), shift[None], slows_down=False)
-            motion = np.asarray(stretch(way.view(0), (columns, rows)), np.float32)
-        if _explains(motion, last, earlier):
-            return np.array([zoom, roll, *shift]) / num_frames
+        motion = _motion_at_end(proxies, depth, found, near, far)
+        span = min(round(_STEADY_SECONDS * frame_rate), len(proxies) - 1)
+        if motion is None or span * pixels(motion, last) < _LEAST_PIXELS:
+            return None
+        if not _is_steady(proxies, depth, motion, far, span):
+            return None
+        return _speed(motion, tail.scale, depth)
     return None
 
 
-def _explains(motion: Field, last: Plane, earlier: Plane) -> bool:
-    """Whether `earlier`, moved by the camera alone, is `last`, but for little things here and there."""
-    now, then = (cv2.GaussianBlur(plane.astype(np.float32), (0, 0), 1.0) for plane in (last, earlier))
-    size = (last.shape[1], last.shape[0])
-    where = pixel_grid(size) + motion
-    inside = np.all((where >= 0) & (where <= np.array(size, np.float32) - 1), axis=-1)
-    if inside.mean() < 0.4:
-        return False
-    rest = np.where(inside, (sample_grid(np.asarray(then, np.float32), motion) - now) ** 2, 0)
-    change = np.where(inside, (then - now) ** 2, 0)
-    if float(rest.sum()) > _MOST_REST * float(change.sum()):
-        return False
-    rest, change = (cv2.blur(error, (31, 31)) for error in (rest, change))
-    apart = rest > np.maximum(0.6 * change, max(0.25 * float(change.mean()), 4.0))
-    return float(apart[inside].mean()) < _MOST_APART
+def _speed(motion: Numbers, scale: float, depth: Map) -> Speed:
+    zoom, roll = -math.log(math.hypot(1 + motion[0], motion[1])), math.atan2(motion[1], 1 + motion[0])
+    x, y, near_x, near_y = (float(part) * scale for part in motion[[2, 3, 6, 7]])
+    return Speed(zoom, roll, (x, y), float(motion[4]), float(motion[5]), (near_x, near_y), depth)
 
 
-def _weights(proxy: Plane) -> Numbers:
-    """Pixels, in the mean over the picture, for one unit of zoom, roll, x and y."""
-    radius = 0.29 * math.hypot(*proxy.shape)
-    return np.array([radius, radius, 1.0, 1.0])
+def _motion_at_end(proxies: Sequence[Plane], depth: Map, late: Numbers, near: int, far: int) -> Numbers | None:
+    """The motion in one frame, if that of the last `near` frames is that of the last `far`."""
+    early = measured(proxies[-1], proxies[-1 - far], depth, late * (far / near))
+    if early is None:
+        return None
+    late, early = late / near, early / far
+    change = late - early
+    size, whole = (pixels(part, proxies[-1]) for part in (change, late))
+    if size > _MOST_CHANGE * whole + 0.3 / near:
+        return None
+    # The longer base tells the speed best, and a change of it goes on: what slows down is slowest at the end.
+    return np.asarray(early + change * min(1.5, 0.3 * whole / max(size, 1e-9)))
 
 
-def _pixels(speed: Numbers, num_frames: int, proxy: Plane) -> float:
-    return float(np.linalg.norm(speed * _weights(proxy))) * num_frames
+def _is_steady(proxies: Sequence[Plane], depth: Map, motion: Numbers, window: int, span: int) -> bool:
+    """Whether the camera moved alike before: a hand that sways does not, nor does one that has just set out."""
+    weights = pixel_weights(proxies[-1])
+    for start in range(window, span - window + 1, window):
+        found = fitted(proxies[-1 - start], proxies[-1 - start - window], depth, motion * window)
+        if found is None:
+            return False
+        share = float(np.dot(found[0] / window * weights, motion * weights)) / float(np.sum((motion * weights) ** 2))
+        if not 0.4 < share < 2.2:
+            return False
+    return True
 
 
 def course(speed: Speed, size: tuple[int, int], num_frames: int, frame_rate: float, *, hands_over: bool) -> Course:
@@ -177,33 +165,36 @@ def course(speed: Speed, size: tuple[int, int], num_frames: int, frame_rate: flo
 
     `hands_over`: comes to rest in half a second, for another move to take its place.
     """
-    sides = np.array(size, np.float64)
-    pan = float(np.hypot(*speed.shift))
-    outwards = speed.zoom < 0 and -speed.zoom * float(sides.min()) / 4 > pan
+    sides, pan = np.array(size, np.float64), math.hypot(*speed.shift, *speed.parallax)
+    outwards = speed.zoom < 0 and -speed.zoom * float(sides.min()) / 4 > 0.15 * pan
     stop = _HANDOVER_SECONDS * frame_rate if hands_over else math.inf
-    room = _MOST_ZOOM if speed.zoom >= 0 else _MOST_ZOOM_OUT if outwards else 0.02
-    zoom = _travel(speed.zoom, room, num_frames, stop)
-    roll = _travel(speed.roll, _MOST_ROLL, num_frames, stop)
+    limit = _MOST_ZOOM if speed.zoom >= 0 else _MOST_ZOOM_OUT if outwards else 0.02
+    rates = np.abs([speed.zoom / limit, speed.pull / _MOST_PULL, speed.near / _MOST_NEAR])
+    inwards = _travel(1.0, 1 / max(float(rates.max()), 1e-9), num_frames, stop)
+    roll = speed.roll * _travel(1.0, _MOST_ROLL / max(abs(speed.roll), 1e-9), num_frames, stop)
+    zoom = speed.zoom * inwards
     own = max(float(zoom[-1]), 0.0)
     most = own if outwards else max(own, min(own + _PUSH, 0.16))
-    ahead = sides * (_SPENT * (1 - math.exp(-most)) / 2 + _STRETCH)
-    parts = np.abs(speed.shift) / np.maximum(ahead, 1e-9)
-    way = _travel(pan, pan / max(float(parts.max()), 1e-9), num_frames, stop)
-    shift = way[:, None] * (np.array(speed.shift) / max(pan, 1e-9))
-    slows_down = max(
-        abs(speed.zoom) * num_frames - abs(zoom[-1]), abs(speed.roll) * num_frames - abs(roll[-1])
-    ) > 0.01 or pan * num_frames - way[-1] > 0.01 * max(size)
+    ahead = sides * (_STRETCH_OUT if outwards else _SPENT * (1 - math.exp(-most)) / 2 + _STRETCH)
+    reach = np.abs(speed.shift) + 0.7 * np.abs(speed.parallax)
+    along = _travel(1.0, 1 / max(float((reach / np.maximum(ahead, 1e-9)).max()), 1e-9), num_frames, stop)
+    lost = (num_frames - inwards[-1]) * float(np.max(rates * [limit, 0.3 * _MOST_PULL, 0.25 * _MOST_NEAR]))
+    slows_down = lost > 0.01 or pan * (num_frames - along[-1]) > 0.01 * max(size)
+    slows_down = slows_down or abs(speed.roll) * num_frames - abs(roll[-1]) > 0.01
     if not outwards:
-        needed = np.minimum(_needed_zoom(roll, shift, sides), most) - zoom
+        needed = np.minimum(_needed_zoom(roll, along[:, None] * reach, sides), most) - zoom
         zoom = zoom + _lagging(np.maximum.accumulate(np.maximum(needed, 0)), _LAG_SECONDS * frame_rate)
-    return Course(size, zoom, roll, shift, slows_down)
+    turned = np.stack([np.exp(-zoom) * np.cos(roll) - 1, np.exp(-zoom) * np.sin(roll)], 1)
+    shifts, pulls = along[:, None] * np.array(speed.shift), inwards[:, None] * np.array([speed.pull, speed.near])
+    motion = np.concatenate([turned, shifts, pulls, along[:, None] * np.array(speed.parallax)], axis=1)
+    return Course(size, zoom, motion, speed.depth, slows_down)
 
 
 def _travel(rate: float, room: float, num_frames: int, stop: float) -> Numbers:
     """How far one has come after 1 … `num_frames` frames, starting at `rate` and never going beyond `room`.
 
-    The speed is kept if there is room, else it falls exponentially to a slow one. `stop`: the frames in which it falls
-    to 1/e of itself, and on to rest.
+    The speed is kept if there is room, else it falls to a slow one, as a bell does from its top. `stop`: the frames in
+    which it falls to 1/e of itself, and on to rest.
     """
     time = np.arange(1, num_frames + 1, dtype=np.float64)
     speed = abs(rate)
@@ -216,9 +207,10 @@ def _travel(rate: float, room: float, num_frames: int, stop: float) -> Numbers:
     low, high = 1e-6, 1e3
     for _ in range(80):
         decay = math.sqrt(low * high)
-        way = (speed - slow) * -math.expm1(-decay * num_frames) / decay
+        way = (speed - slow) * _HALF_ROOT_PI * math.erf(decay * num_frames) / decay
         low, high = (decay, high) if way > room - slow * num_frames else (low, decay)
-    return np.asarray(math.copysign(1, rate) * ((speed - slow) * -np.expm1(-high * time) / high + slow * time))
+    fallen = np.array([math.erf(high * frame) for frame in time])
+    return np.asarray(math.copysign(1, rate) * ((speed - slow) * _HALF_ROOT_PI * fallen / high + slow * time))
 
 
 def _needed_zoom(roll: Numbers, shift: Numbers, sides: Numbers) -> Numbers:
