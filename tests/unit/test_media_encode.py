@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -100,6 +103,55 @@ def test_batches_are_pulled_one_by_one(tmp_path: Path) -> None:
             assert not alive
 
     assert encode(batches(), TINY, tmp_path / "video.mp4").num_frames == 60
+
+
+def test_frames_come_out_in_the_order_they_went_in_whatever_the_sizes_of_the_batches(tmp_path: Path) -> None:
+    levels = list(range(30, 230, 5))
+
+    def batches() -> Iterator[Frames]:
+        start = 0
+        for length in itertools.cycle((1, 7, 2, 5)):
+            if start >= len(levels):
+                return
+            luma = np.repeat(np.array(levels[start:][:length], np.uint8), 48 * 64).reshape(-1, 48, 64)
+            yield Frames((luma, *(np.full((len(luma), 24, 32), 128, np.uint8) for _ in "uv")))
+            start += length
+
+    encode(batches(), TINY, tmp_path / "video.mp4")
+    decoded, _ = decode_linearly(tmp_path / "video.mp4")
+    assert np.abs(decoded.planes[0].mean(axis=(1, 2)) - levels).max() < 2
+
+
+def test_the_next_batch_is_rendered_while_one_is_encoded(tmp_path: Path) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def batches() -> Iterator[Frames]:
+        for _ in range(3):
+            names = {thread.name for thread in threading.enumerate()}
+            seen.append(
+                (threading.current_thread() is caller, any(name.startswith("longtake-encode") for name in names))
+            )
+            yield moving(4)
+
+    caller = threading.current_thread()
+    encode(batches(), TINY, tmp_path / "video.mp4")
+    assert seen == [(True, False), (True, True), (True, True)]
+
+
+def test_a_cancel_does_not_wait_for_the_batch_that_is_being_encoded(tmp_path: Path) -> None:
+    format = VideoFormat(1280, 720, Fraction(24))
+    frames = noise(2, 1280, 720)
+    many = Frames(tuple(np.broadcast_to(plane[:1], (400, *plane.shape[1:])) for plane in frames.planes))
+    cancelled_at: list[float] = []
+
+    def batches() -> Iterator[Frames]:
+        yield many
+        cancelled_at.append(time.monotonic())
+        raise Cancelled("taken back")
+
+    with pytest.raises(Cancelled):
+        encode(batches(), format, tmp_path / "video.mp4")
+    assert time.monotonic() - cancelled_at[0] < 0.2  # all of it would take seconds
 
 
 @pytest.mark.parametrize("error", [Cancelled("taken back"), RuntimeError("engine"), KeyboardInterrupt()])

@@ -2,40 +2,97 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import cached_property
+from itertools import count
 
 import cv2
 import numpy as np
 
+from longtake.engines.motion.between import interpolation
 from longtake.engines.motion.blend import Servo
-from longtake.engines.motion.flow import Velocity, optical_flow, velocity_at_end
-from longtake.engines.motion.frame import Frame, frame_at, sharpen_to, sharpness
-from longtake.engines.motion.plan import Footing, Jump, Piece, Planner, Run, Turn
+from longtake.engines.motion.flow import Velocity, follow, optical_flow, velocity_at_end
+from longtake.engines.motion.frame import Frame, sharpen_to, sharpness, warp
+from longtake.engines.motion.morph import Morph, ways_back
+from longtake.engines.motion.plan import Footing, Jump, Planner, Run, Turn
 from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
 
+Piece = Run | Jump | Turn | Morph
 _STOP_SECONDS = 0.3
+_CALM_SECONDS = 0.3
+_CALM_ROUND_SECONDS = 1.5
+_SEEN_PIXELS = 0.4
+_SETTLING_SECONDS = 0.1
+"""A motion that is taken over by another fades by 1/e in this time."""
 
 
 class Continuation:
     """What comes after a clip, piece by piece."""
 
-    def __init__(self, tail: Tail, frame_rate: float, seed: int) -> None:
-        self._frames = tail.frames
+    def __init__(self, tail: Tail, frame_rate: float, seed: int, *, is_calm: bool = False) -> None:
+        """`is_calm`: nothing moves in it but noise, so that it can begin anew unseen."""
+        self._tail = tail
         self._proxies = tail.proxies
         self._velocity = velocity_at_end(tail.proxies, tail.scale)
         self.energy = tail.energy
-        self._sharpness = sharpness(frame_at(tail.frames, -1).y)
-        footing = _footing(tail, self._velocity, frame_rate)
-        self._planner = Planner(list(tail.frames.planes[0]), footing, seed)
+        self._sharpness = sharpness(tail.picture(-1).y)
+        self._planner = None if is_calm else Planner(tail.proxies, _footing(tail, self._velocity, frame_rate), seed)
+        self._seed = seed
+        self._frame_rate = frame_rate
 
     def plan(self, num_frames: int) -> Iterator[tuple[Piece, int]]:
         """Pieces, each with how many of its frames are wanted: together exactly `num_frames`."""
-        for piece, length in self._planner.walk():
+        for piece, length in self._walk():
             yield piece, min(length, num_frames)
             num_frames -= length
             if num_frames <= 0:
                 return
+
+    def _walk(self) -> Iterator[tuple[Piece, int]]:
+        """The planner's walk; where that would turn back at once, forwards again and again if there is a way."""
+        last = len(self._proxies) - 1
+        if self._planner is None:
+            length = min(round(_CALM_SECONDS * self._frame_rate), last // 2)
+            target = max(0, last - round(_CALM_ROUND_SECONDS * self._frame_rate))
+            while True:
+                yield Jump(last, target, 1, length, length), length
+                yield Run(target + length + 1, 1, last - target - length), last - target - length
+        first, _ = next(self._planner.walk())
+        if not isinstance(first, Turn) or not self._ways:
+            yield from self._planner.walk()
+            return
+        for turn in count(self._seed):
+            way = self._ways[turn % len(self._ways)]
+            yield way, way.num_frames
+            yield Run(way.target + 1, 1, last - way.target), last - way.target
+
+    @cached_property
+    def _ways(self) -> list[Morph]:
+        return ways_back(self._tail, self._frame_rate)
+
+    def _morph(self, way: Morph) -> Iterator[Frame]:
+        """Eased in and out, while what moves at either end goes on moving; where the two pictures do not meet at all
+        after all, a servo's dissolve."""
+        first, second = self._tail.picture(-1), self._tail.picture(way.target)
+        between = interpolation(first, second)
+        servo = Servo(way.num_frames - 1, self.energy, first)
+        settling = _SETTLING_SECONDS * self._frame_rate
+        arriving = optical_flow(self._proxies[way.target], self._proxies[way.target + 1])
+        for step in range(1, way.num_frames):
+            if between is None:
+                yield servo.mix(first, second)
+                continue
+            share = step / way.num_frames
+            share = share * share * (3 - 2 * share)
+            left, ahead = (settling * -math.expm1(-steps / settling) for steps in (step, way.num_frames - step))
+            own = (1 - share) ** 2 * left * self._velocity.field - share**2 * ahead * arriving
+            made = between.at(share)
+            if float(np.abs(own).max()) * self._velocity.scale > _SEEN_PIXELS:
+                made = warp(made, follow(own.astype(np.float32), 1.0) * np.float32(self._velocity.scale))
+            yield sharpen_to(made, self._sharpness)
+        yield second
 
     def render(self, piece: Piece) -> Iterator[Frame]:
         """The frames of one piece. Whole frames are views on the clip's own."""
@@ -45,6 +102,8 @@ class Continuation:
         elif isinstance(piece, Turn):
             for k in range(1, 2 * piece.half + 1):
                 yield self._at(piece.at + piece.direction * (k - k * k / (2 * piece.half)))
+        elif isinstance(piece, Morph):
+            yield from self._morph(piece)
         else:
             yield from self._jump(piece)
 
@@ -60,24 +119,41 @@ class Continuation:
 
         Only the nearest frame is warped: a mix of two would be softer than either.
         """
-        last = self._frames.num_frames - 1
+        last = len(self._proxies) - 1
         nearest = min(max(round(position), 0), last)
         away = position - nearest
         if abs(away) < 1e-6:
-            return frame_at(self._frames, nearest)
+            return self._tail.picture(nearest)
         if position > last:
-            warped = self._velocity.carry(frame_at(self._frames, last), away)
+            warped = self._velocity.carry(self._tail.picture(last), away)
         else:
             towards = nearest + (1 if away > 0 else -1)
             flow = optical_flow(self._proxies[nearest], self._proxies[towards])
             part = Velocity(flow, self._velocity.scale, 1.0, 0.0)
-            warped = part.carry(frame_at(self._frames, nearest), abs(away))
+            warped = part.carry(self._tail.picture(nearest), abs(away))
         return sharpen_to(warped, self._sharpness)
+
+
+class Rest:
+    """What comes after a scene in which nothing is left to go on: its last frame."""
+
+    energy = 0.0
+
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+
+    def plan(self, num_frames: int) -> Iterator[tuple[Piece, int]]:
+        yield Run(len(self._tail.proxies) - 1, 1, num_frames), num_frames
+
+    def render(self, piece: Piece) -> Iterator[Frame]:
+        assert isinstance(piece, Run)
+        for _ in range(piece.num_frames):
+            yield self._tail.picture(-1)
 
 
 def _footing(tail: Tail, velocity: Velocity, frame_rate: float) -> Footing:
     far = velocity.camera_pixels > 3
-    most = max(1, tail.frames.num_frames - 4)
+    most = max(1, len(tail.proxies) - 4)
     half = min(most, max(2, round(_STOP_SECONDS * frame_rate)))
     end_half = min(most, round((0.22 if far else _STOP_SECONDS) * velocity.confidence * frame_rate))
     return Footing(

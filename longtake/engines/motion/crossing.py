@@ -9,15 +9,19 @@ import numpy as np
 
 from longtake.engines.base import Report, Shot
 from longtake.engines.motion.between import interpolation
-from longtake.engines.motion.blend import Servo, shift_tone, tone_difference
+from longtake.engines.motion.blend import Servo, mix, shift_tone, tone_difference
 from longtake.engines.motion.camera import Path
 from longtake.engines.motion.ends import End, PictureEnd
 from longtake.engines.motion.flow import mean_squared
-from longtake.engines.motion.frame import Frame
+from longtake.engines.motion.frame import Frame, proxy
 from longtake.engines.motion.stills import MovingStill
 
 _CLIP_OVERLAP_SECONDS = 0.8
 _PICTURE_OVERLAP_SECONDS = 1.5
+_SIDE, _BLOCK = 240, 8
+_UNLIKE_STEPS, _UNLIKE_LEVELS = 8.0, 100.0
+"""Two scenes are unlike where half of their blocks differ by this many steps of the footage, and so many levels
+squared. Block by block, what is plain in both would then go over at once and the rest seconds later."""
 _SAME_PICTURE = 4.0
 """Two pictures that differ by less (mean squared, in levels) are one, stored twice."""
 
@@ -33,7 +37,10 @@ def across(before: End, after: End, shot: Shot, report: Report) -> Iterator[Fram
         between = interpolation(before.picture, after.picture)
         if between is not None:
             _note_unused_concepts(shot, report)
-            report.note("Both ends show one scene: what moved between them moves in straight lines.")
+            report.note(
+                "Both ends show one scene: what moved between them moves in straight lines, and where nothing tells "
+                "how it moved, the one picture fades into the other."
+            )
             return (
                 _picture_at(index, start, stop, before.picture, after.picture, between.at)
                 for index in range(shot.num_frames)
@@ -92,10 +99,25 @@ def _dissolve(before: End, after: End, shot: Shot) -> Iterator[Frame]:
     for _ in range(lead):
         previous = next(first)
         yield previous
-    servo = Servo(overlap, max(before.energy(), after.energy()), previous)
+    energy = max(before.energy(), after.energy())
+    servo = None if _are_unlike(before.picture, after.picture, energy) else Servo(overlap, energy, previous)
     difference = tone_difference(before.picture, after.picture)
     for step in range(1, overlap + 1):
         share = step / (overlap + 1)
         early, late = shift_tone(next(first), difference, share), shift_tone(next(second), difference, share - 1)
-        yield servo.mix(early, late)
+        yield servo.mix(early, late) if servo else _mixed_evenly(early, late, share)
     yield from second
+
+
+def _are_unlike(first: Frame, second: Frame, energy: float) -> bool:
+    """Whether most of the one picture could not pass for the other, a few frames on. `energy` as in `Servo`."""
+    a, b = (proxy(frame.y, _SIDE).astype(np.float32) for frame in (first, second))
+    size = (max(1, a.shape[1] // _BLOCK), max(1, a.shape[0] // _BLOCK))
+    blocks = cv2.resize(np.square(b - a), size, interpolation=cv2.INTER_AREA)
+    return float(np.median(blocks)) > _UNLIKE_STEPS * energy + _UNLIKE_LEVELS
+
+
+def _mixed_evenly(early: Frame, late: Frame, share: float) -> Frame:
+    """A dissolve that is everywhere as far, eased at both ends."""
+    eased = share * share * (3 - 2 * share)
+    return mix(early, late, np.full(early.y.shape, eased, np.float32))

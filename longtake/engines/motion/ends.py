@@ -7,17 +7,21 @@ from typing import Protocol
 
 import numpy as np
 
-from longtake.engines.motion.append import Continuation
+from longtake.engines.motion.append import Continuation, Rest
 from longtake.engines.motion.camera import Path, Pose, view
 from longtake.engines.motion.flow import mean_squared
 from longtake.engines.motion.frame import Frame, frame_at, proxy, sample_grid, sharpen_to, sharpness, warp
 from longtake.engines.motion.momentum import Course, Speed, camera_speed, course
+from longtake.engines.motion.morph import Morph
+from longtake.engines.motion.passing import Passing, passing
 from longtake.engines.motion.plan import Jump, Run, Turn
 from longtake.engines.motion.stills import MovingStill, ground_depth, pseudo_depth
 from longtake.engines.motion.tail import usable_tail
 from longtake.frames import Frames
 
 _ENERGY_SIDE = 240
+_SOFTER = 0.25
+"""The sharpness that a camera going on gives up for the logarithm of its magnification."""
 
 
 class End(Protocol):
@@ -130,8 +134,8 @@ class CameraEnd:
             cells = np.float32(asked.shape[1] / self.picture.size[0])
             displacement = np.asarray(asked + sample_grid(displacement, asked * cells), np.float32)
         warped = warp(self.picture, displacement)
-        # What is magnified is softer by nature, and only what resampling took is given back.
-        return sharpen_to(warped, self._sharpness * float(np.exp(-max(way.zoom[index], 0.0))))
+        # What is magnified is a little softer by nature; the rest of what resampling took is given back.
+        return sharpen_to(warped, self._sharpness * float(np.exp(-_SOFTER * max(way.zoom[index], 0.0))))
 
 
 class ClipEnd:
@@ -139,7 +143,7 @@ class ClipEnd:
 
     is_moving = True
 
-    def __init__(self, continuation: Continuation, picture: Frame, path: Path, frame_rate: float, forward: bool):
+    def __init__(self, continuation: Continuation | Rest, picture: Frame, path: Path, frame_rate: float, forward: bool):
         self.picture = picture
         self._continuation = continuation
         self._path = path
@@ -175,6 +179,8 @@ class ClipEnd:
                     return f"The shot plays back {'from' if self._is_forward else 'up to'} the seam: {cannot}"
                 when = f"After {seconds:.1f} s" if self._is_forward else f"Until {seconds:.1f} s ahead of the seam"
                 return f"{when} the shot plays back: {cannot}"
+            if isinstance(piece, Morph):
+                return f"The shot goes on with moments of its own, each moved into from its last frame: {cannot}"
             if isinstance(piece, Jump):
                 return f"The shot goes on with moments of its own that look alike: {cannot}"
             assert isinstance(piece, Run)
@@ -186,6 +192,29 @@ class ClipEnd:
             return frame
         pose = self._path.pose(self._seconds * (index + 1))
         return frame if pose == Pose() else warp(frame, view(pose, self._depth, frame.size))
+
+
+class LayeredEnd(ClipEnd):
+    """A clip from a camera that stands: what passes through goes on in layers, the scene behind it as a clip does."""
+
+    def __init__(self, taken: Passing, picture: Frame, path: Path, frame_rate: float, forward: bool, seed: int) -> None:
+        self._layers = taken.layers
+        behind = taken.behind()
+        if len(behind.proxies) > 1:
+            going_on: Continuation | Rest = Continuation(behind, frame_rate, seed, is_calm=not taken.layers.stays.any())
+        else:
+            going_on = Rest(behind)
+        super().__init__(going_on, picture, path, frame_rate, forward)
+
+    def remark(self, num_frames: int, /) -> str:
+        goes = "goes on as it went" if self._is_forward else "comes in as it goes on"
+        said = f"What passes through the picture {goes}, each thing a layer of its own"
+        if self._layers.stays.any():
+            return f"{said}. Behind it: {super().remark(num_frames)}"
+        return f"{said}: nothing that no frame shows can appear."
+
+    def _seen(self, frame: Frame, index: int) -> Frame:
+        return super()._seen(self._layers.compose(frame, index + 1), index)
 
 
 def end_of(frames: Frames, path: Path, frame_rate: float, *, is_still: bool, forward: bool, seed: int) -> End:
@@ -200,4 +229,7 @@ def end_of(frames: Frames, path: Path, frame_rate: float, *, is_still: bool, for
         return CameraEnd(picture, speed, path, frame_rate, forward=forward)
     if tail is None:
         return PictureEnd(picture, path, frame_rate, forward=forward, shown=is_still)
+    taken = passing(tail, frame_rate)
+    if taken is not None:
+        return LayeredEnd(taken, picture, path, frame_rate, forward, seed)
     return ClipEnd(Continuation(tail, frame_rate, seed), picture, path, frame_rate, forward)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
+from typing import TypeVar
 
 import cv2
 
@@ -15,8 +17,12 @@ from longtake.engines.motion.frame import Frame, stack
 from longtake.engines.motion.scene import Scene
 
 _BATCH_FRAMES = 8
-_BATCH_PIXELS = 8 * 1920 * 1080
+_BATCH_PIXELS = 8 * 1280 * 720
 _THREADS = 2
+_ASK_SECONDS = 0.1
+"""How often it is asked whether the order still stands."""
+
+T = TypeVar("T")
 
 
 class Motion:
@@ -36,13 +42,28 @@ class Motion:
         report.progress(0)
         if len(shot.concepts) > 1:
             report.note(f"Of the camera moves only the first is carried out: {shot.concepts[0]}.")
-        frames = _frames(shot, report)
         size = max(1, min(_BATCH_FRAMES, _BATCH_PIXELS // (shot.format.width * shot.format.height)))
-        rendered = 0
-        while batch := list(islice(frames, min(size, shot.num_frames - rendered))):
-            rendered += len(batch)
-            report.progress(rendered)
-            yield stack(batch)
+        pool = ThreadPoolExecutor(1, "longtake-motion")
+        try:
+            frames = _meanwhile(pool.submit(_frames, shot, report), report, 0)
+            rendered = 0
+            while rendered < shot.num_frames:
+                wanted = islice(frames, min(size, shot.num_frames - rendered))
+                batch = _meanwhile(pool.submit(list, wanted), report, rendered)
+                if not batch:
+                    return
+                rendered += len(batch)
+                report.progress(rendered)
+                yield stack(batch)
+        finally:
+            pool.shutdown(wait=False)
+
+
+def _meanwhile(made: Future[T], report: Report, rendered: int) -> T:
+    """What is being made, once it is there; whoever takes the order back meanwhile does not wait for it."""
+    while not wait([made], _ASK_SECONDS).done:
+        report.progress(rendered)
+    return made.result()
 
 
 def _frames(shot: Shot, report: Report) -> Iterator[Frame]:

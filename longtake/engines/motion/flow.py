@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import local
 
 import cv2
 import numpy as np
@@ -25,13 +25,24 @@ _LEAST_GAIN = 1.25
 """A camera moves only if registration lowers the mean squared error by this factor."""
 _STILL_PIXELS = 0.35
 """A corner that moves less than this between two frames stands still."""
+_OF_THREAD = local()
 
 
 def optical_flow(source: Plane, target: Plane) -> Field:
     """Where each pixel of `source` has gone in `target`: float32 (rows, columns, 2). Zero for tiny proxies."""
+    return _flow(source, target, quick=False)
+
+
+def quick_flow(source: Plane, target: Plane) -> Field:
+    """As `optical_flow`, in half the time: with wider spaced patches and less refinement. It predicts what comes next
+    as well (within 0.1 dB), and pictures in between a little less well (up to 0.4 dB)."""
+    return _flow(source, target, quick=True)
+
+
+def _flow(source: Plane, target: Plane, *, quick: bool) -> Field:
     if min(source.shape) < _LEAST_SIDE:
         return np.zeros((*source.shape, 2), np.float32)
-    flow = _dense_inverse_search().calc(source, target, None)  # type: ignore[call-overload]
+    flow = _dense_inverse_search(quick).calc(source, target, None)  # type: ignore[call-overload]
     return np.asarray(flow, np.float32)
 
 
@@ -47,16 +58,12 @@ def camera_field(source: Plane, target: Plane) -> Field | None:
     return np.asarray(grid @ (matrix[:, :2].T - np.eye(2)) + matrix[:, 2], np.float32)
 
 
-def similarity(source: Plane, target: Plane, inner: float = 1.0) -> npt.NDArray[np.float64] | None:
+def similarity(source: Plane, target: Plane) -> npt.NDArray[np.float64] | None:
     """The (2, 3) matrix that takes the points of `source` to where they are in `target`; None as in `camera_field`.
 
-    Corners are followed by Lucas-Kanade and the transform is fitted by RANSAC. `inner`: the share of the sides, about
-    the centre, within which corners are looked for.
+    Corners are followed by Lucas-Kanade and the transform is fitted by RANSAC.
     """
-    rows, columns = (round(side * (1 - inner) / 2) for side in source.shape)
-    mask = np.zeros_like(source)
-    mask[rows : source.shape[0] - rows, columns : source.shape[1] - columns] = 255
-    corners = cv2.goodFeaturesToTrack(source, 250, 0.01, 6, mask=mask)
+    corners = cv2.goodFeaturesToTrack(source, 250, 0.01, 6)
     if corners is None or len(corners) < 12:
         return None
     followed, found, _ = cv2.calcOpticalFlowPyrLK(source, target, corners, None)  # type: ignore[call-overload]
@@ -108,7 +115,7 @@ def velocity_at_end(proxies: Sequence[Plane], scale: float) -> Velocity:
     base = min(2, len(proxies) - 1)
     camera = camera_field(last, proxies[-1 - base]) if _is_registered(proxies) else None
     steady = np.zeros((*last.shape, 2), np.float32) if camera is None else camera / np.float32(-base)
-    raw = optical_flow(last, proxies[-1 - base]) / np.float32(-base)
+    raw = quick_flow(last, proxies[-1 - base]) / np.float32(-base)
     calm = np.dstack([cv2.medianBlur(np.ascontiguousarray(raw[..., axis]), 5) for axis in (0, 1)])
     flow = np.asarray(cv2.GaussianBlur(calm, (0, 0), 1.5), np.float32)
     trust = _back_test(proxies, flow, steady)
@@ -170,6 +177,14 @@ def _stand_still(start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], s
     return bool(spread[0] * spread[1] > 0.08 * shape[0] * shape[1])
 
 
-@lru_cache(maxsize=1)
-def _dense_inverse_search() -> cv2.DISOpticalFlow:
-    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+def _dense_inverse_search(quick: bool) -> cv2.DISOpticalFlow:
+    """One for each thread: it keeps its working memory from call to call."""
+    if not hasattr(_OF_THREAD, "searches"):
+        _OF_THREAD.searches = {}
+    searches: dict[bool, cv2.DISOpticalFlow] = _OF_THREAD.searches
+    if quick not in searches:
+        searches[quick] = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        if quick:
+            searches[quick].setPatchStride(4)
+            searches[quick].setVariationalRefinementIterations(2)
+    return searches[quick]

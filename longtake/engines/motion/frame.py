@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -21,6 +21,14 @@ Field = npt.NDArray[np.float32]
 AnyPlane = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Map = npt.NDArray[np.float32]
 """float32 (rows, columns)."""
+
+
+_FACTORS = (4, 3, 2)
+_FINE_BYTES = 64 * 2**20
+_LIFT = 0.06
+"""Bilinear sampling takes 2 to 4 % of the sharpness, which is given back beforehand."""
+_MOST_SIDE = 2**15 - 1
+"""OpenCV samples no larger picture."""
 
 
 class Frame(NamedTuple):
@@ -55,8 +63,19 @@ def grid_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
 
 def proxy(luma: Plane, long_side: int) -> Plane:
     """A small copy of a luma plane, area-averaged; its longer side is at most `long_side`."""
-    size = grid_size((luma.shape[1], luma.shape[0]), long_side)
-    return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+    rows, columns = luma.shape
+    width, height = grid_size((columns, rows), long_side)
+    halved = False
+    # Averaging any number of pixels is slow, averaging four is not; what is left then is less than half.
+    while not (rows % 2 or columns % 2) and rows >= 2 * height and columns >= 2 * width:
+        rows, columns = rows // 2, columns // 2
+        luma = np.asarray(cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
+        halved = True
+    if (columns, rows) == (width, height):
+        return luma if halved else luma.copy()
+    is_near = halved and columns < 2 * width and rows < 2 * height
+    how = cv2.INTER_LINEAR if is_near else cv2.INTER_AREA
+    return np.asarray(cv2.resize(luma, (width, height), interpolation=how), np.uint8)
 
 
 def stretch(grid: Map | Field, size: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -77,16 +96,54 @@ def pixel_grid(size: tuple[int, int]) -> Field:
 
 def warp(frame: Frame, displacement: Field) -> Frame:
     """`frame` with its pixels fetched from where `displacement` points; luma bicubic, chroma bilinear."""
-    width, height = frame.size
-    half = (width // 2, height // 2)
-    luma_map = np.asarray(cv2.add(pixel_grid((width, height)), stretch(displacement, (width, height))), np.float32)
-    halved = displacement * np.float32(0.5)
-    chroma_map = np.asarray(cv2.add(pixel_grid(half), stretch(halved, half)), np.float32)
-    return Frame(
-        _sample(frame.y, luma_map, cv2.INTER_CUBIC),
-        _sample(frame.u, chroma_map, cv2.INTER_LINEAR),
-        _sample(frame.v, chroma_map, cv2.INTER_LINEAR),
+    (luma,) = _fetch([frame.y], frame.size, displacement, cv2.INTER_CUBIC)
+    return Frame(luma, *_chroma(frame, displacement))
+
+
+class FinePicture:
+    """A picture that is warped many times: what `warp` gives, but for about 53 dB, three times as fast.
+
+    Its luma is kept magnified (bicubic), between whose pixels bilinear sampling is enough. That takes up to 16 times
+    the luma's memory, at most 64 MiB; where less than twice as fine a luma fits, it is `warp`.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        width, height = frame.size
+        fits = (n for n in _FACTORS if width * height * n * n <= _FINE_BYTES and n * max(width, height) < _MOST_SIDE)
+        self._factor = next(fits, 1)
+        fine = (width * self._factor, height * self._factor)
+        soft = cv2.GaussianBlur(frame.y, (0, 0), 0.7)
+        sharp = cv2.addWeighted(frame.y, 1 + _LIFT, soft, -_LIFT, 0)
+        self._luma = np.asarray(cv2.resize(sharp, fine, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+    def warp(self, displacement: Field) -> Frame:
+        """As the function of this name."""
+        if self._factor == 1:
+            return warp(self._frame, displacement)
+        size = self._frame.size
+        (luma,) = _fetch([self._luma], size, displacement, cv2.INTER_LINEAR, self._factor)
+        return Frame(luma, *_chroma(self._frame, displacement))
+
+
+def _chroma(frame: Frame, displacement: Field) -> list[Plane]:
+    size = (frame.u.shape[1], frame.u.shape[0])
+    return _fetch([frame.u, frame.v], size, displacement * np.float32(0.5), cv2.INTER_LINEAR)
+
+
+def _fetch(
+    planes: Sequence[Plane], size: tuple[int, int], displacement: Field, interpolation: int, factor: int = 1
+) -> list[Plane]:
+    """Planes of (width, height) whose pixels come from where `displacement`, in their pixels, points in `planes`, which
+    are `factor` times as large."""
+    # One map for each axis: OpenCV samples faster from two than from one of pairs.
+    x, y = (
+        stretch(np.ascontiguousarray(axis) * np.float32(factor) + np.float32((factor - 1) / 2), size)
+        for axis in (displacement[..., 0], displacement[..., 1])
     )
+    x += np.arange(size[0], dtype=np.float32) * np.float32(factor)
+    y += np.arange(size[1], dtype=np.float32)[:, None] * np.float32(factor)
+    return [np.asarray(_remap(plane, (x, y), interpolation, cv2.BORDER_REFLECT_101), np.uint8) for plane in planes]
 
 
 def sample_grid(values: Map | Field, displacement: Field) -> npt.NDArray[np.float32]:
@@ -111,11 +168,8 @@ def sharpen_to(frame: Frame, target: float, most: float = 0.6) -> Frame:
     return Frame(np.asarray(luma, np.uint8), frame.u, frame.v)
 
 
-def _sample(plane: Plane, where: Field, interpolation: int) -> Plane:
-    return np.asarray(_remap(plane, where, interpolation, cv2.BORDER_REFLECT_101), np.uint8)
-
-
-def _remap(values: AnyPlane, where: Field, interpolation: int, border: int) -> AnyPlane:
+def _remap(values: AnyPlane, where: Field | tuple[Map, Map], interpolation: int, border: int) -> AnyPlane:
     # The stubs want a second map; an empty one makes OpenCV 5.0 read memory that is not there.
-    sampled: AnyPlane = cv2.remap(values, where, None, interpolation, borderMode=border)  # type: ignore[call-overload]
-    return sampled
+    first, second = where if isinstance(where, tuple) else (where, None)
+    sampled = cv2.remap(values, first, second, interpolation, borderMode=border)  # type: ignore[arg-type]
+    return cast("AnyPlane", sampled)

@@ -3,7 +3,8 @@
 The clip's own frames are the only true pictures there are, so the plan is a walk over them: frame by frame, in either
 direction, by *jumps* to frames that look alike and move alike (Schödl et al., "Video Textures", 2000) and by *turns*,
 where the motion slows down, stops and goes back. Costs are in units of the clip's own change from frame to frame; the
-best walk without end comes from value iteration, as there.
+best walk without end comes from the values of all states, as there; they are solved for by policy iteration (Howard,
+"Dynamic Programming and Markov Processes", 1960).
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ _TEMPERATURE = 0.4
 """How far from the best a step may be that the seed picks."""
 _NEVER = 1e6
 
+_MOST_ROUNDS = 50
+_DOUBLINGS = 12
+"""2^12 steps ahead nothing counts any more."""
+
 Costs = npt.NDArray[np.float64]
+Distances = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +100,29 @@ class Planner:
         self._stride = -(-len(luma) // _MOST_STATES)
         self._last = len(luma) - 1
         self._states = list(range(self._last % self._stride, len(luma), self._stride))
-        self._rng = np.random.default_rng(seed)
+        self._seed = seed
         self._passage = max(1, round(0.5 * footing.frame_rate / self._stride))
         self._least_run = max(self._passage + 1, round(0.75 * footing.frame_rate / self._stride))
         self._jumps = self._jump_costs([proxy(luma[index], _SIDE) for index in self._states])
+        keep = float(np.exp(-self._stride / (_HORIZON_SECONDS * footing.frame_rate)))
+        self._keeps = (keep, keep ** (2 * footing.turn_half / self._stride), keep**self._passage)
+        """How much of what follows counts after going on, a turn and a jump."""
         self._actions = {1: self._action_costs(1), -1: self._action_costs(-1)}
-        self._values = self._iterate()
+        self._values = self._solve()
         self._totals = {1: self._total_costs(1), -1: self._total_costs(-1)}
 
     def walk(self) -> Iterator[tuple[Piece, int]]:
-        """Pieces and how many frames each has, without end."""
-        state, direction = len(self._states) - 1, 1
+        """Pieces and how many frames each has, without end; the same each time."""
+        state, direction, rng = len(self._states) - 1, 1, np.random.default_rng(self._seed)
         while True:
-            piece, state, direction = self._choose(state, direction)
+            piece, state, direction = self._choose(state, direction, rng)
             yield piece, 2 * piece.half if isinstance(piece, Turn) else piece.num_frames
 
-    def _choose(self, state: int, direction: int) -> tuple[Piece, int, int]:
+    def _choose(self, state: int, direction: int, rng: np.random.Generator) -> tuple[Piece, int, int]:
         """The next piece, and the state and direction that it leaves the walk in."""
         costs = self._totals[direction][state]
         weights = np.exp(-(costs - costs.min()) / _TEMPERATURE)
-        action = int(self._rng.choice(len(costs), p=weights / weights.sum()))
+        action = int(rng.choice(len(costs), p=weights / weights.sum()))
         at = self._states[state]
         if action == 0:
             return Run(at + direction, direction, self._stride), state + direction, direction
@@ -134,12 +143,16 @@ class Planner:
             return never
         blocks = _blocks(proxies)
         steps = np.diff(blocks, axis=0, prepend=blocks[:1] * 2 - blocks[1:2])
-        looks = _relative(_distances(blocks), np.median(np.mean(steps**2, axis=2), axis=0))
+        cost = _distances(blocks)
+        _to_relative(cost, np.median(np.mean(steps**2, axis=2), axis=0))
         moves = _distances(steps)
-        natural = np.median(moves[np.arange(1, count), np.arange(count - 1)], axis=0)
-        cost = looks + 0.5 * _relative(moves, natural)
+        _to_relative(moves, np.median(moves[np.arange(1, count), np.arange(count - 1)], axis=0))
+        moves *= np.float32(0.5)
+        cost += moves
         worst = max(1, cost.shape[2] // _WORST_SHARE)
-        pairs = 0.5 * np.sort(cost, axis=2)[..., -worst:].mean(axis=2) + 0.5 * cost.mean(axis=2)
+        mean = cost.mean(axis=2)
+        cost.partition(cost.shape[2] - worst, axis=2)
+        pairs = (0.5 * cost[..., -worst:].mean(axis=2) + 0.5 * mean).astype(np.float64)
         apart = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
         return np.where(apart >= self._least_run, pairs + _JUMP_COST, never)
 
@@ -166,44 +179,69 @@ class Planner:
         """`_action_costs` and all that follows, nearer costs counting more."""
         side = 0 if direction > 0 else 1
         going, turned = self._values[:, side], self._values[:, 1 - side]
-        keep = float(np.exp(-self._stride / (_HORIZON_SECONDS * self._footing.frame_rate)))
+        keep, keep_turned, keep_jumped = self._keeps
         total = self._actions[direction].copy()
         total[:, 0] += keep * np.roll(going, -direction)
-        total[:, 1] += keep ** (2 * self._footing.turn_half / self._stride) * turned
-        total[:, 2:] += keep**self._passage * np.roll(going, -direction * self._passage)[None, :]
+        total[:, 1] += keep_turned * turned
+        total[:, 2:] += keep_jumped * np.roll(going, -direction * self._passage)[None, :]
         return np.minimum(total, _NEVER)
 
-    def _iterate(self) -> Costs:
+    def _solve(self) -> Costs:
         """(states, 2): the least cost of all that follows from each state, moving forward and moving back."""
         self._values = np.zeros((len(self._states), 2))
-        for _ in range(400):
-            values = np.stack([self._total_costs(1).min(axis=1), self._total_costs(-1).min(axis=1)], axis=1)
-            change = float(np.abs(values - self._values).max())
-            self._values = values
-            if change < 0.01:
+        chosen = np.zeros(0, np.intp)
+        for _ in range(_MOST_ROUNDS):
+            totals = np.concatenate([self._total_costs(1), self._total_costs(-1)])
+            best = totals.argmin(axis=1)
+            if np.array_equal(best, chosen):
                 break
+            chosen = best
+            self._values = self._values_of(chosen)
         return self._values
 
+    def _values_of(self, chosen: npt.NDArray[np.intp]) -> Costs:
+        """(states, 2): what it costs to go on for ever by the actions `chosen` for each state, first all those that
+        move forward, then all that move back. Each doubling looks twice as far ahead."""
+        count = len(self._states)
+        state, back = np.tile(np.arange(count), 2), np.repeat((0, 1), count)
+        direction, jumps = 1 - 2 * back, chosen >= 2
+        going = np.where(jumps, chosen - 2 + direction * self._passage, state + direction) % count
+        following = np.where(chosen == 1, state + count * (1 - back), going + count * back)
+        keeps = self._keeps
+        kept = np.where(jumps, keeps[2], np.array(keeps)[np.minimum(chosen, 1)])
+        actions = np.concatenate([self._actions[1], self._actions[-1]])
+        values = actions[np.arange(2 * count), chosen]
+        for _ in range(_DOUBLINGS):
+            values = values + kept * values[following]
+            kept = kept * kept[following]
+            following = following[following]
+        return np.asarray(np.minimum(values, _NEVER).reshape(2, count).T)
 
-def _blocks(proxies: list[Plane]) -> npt.NDArray[np.float64]:
+
+def _blocks(proxies: list[Plane]) -> Distances:
     """(frames, blocks, pixels of a block)."""
     height, width = proxies[0].shape
     rows, columns = max(1, height // _BLOCK), max(1, width // _BLOCK)
     size = (columns * _BLOCK, rows * _BLOCK)
     fitted = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in proxies])
     split = fitted.reshape(len(proxies), rows, _BLOCK, columns, _BLOCK).transpose(0, 1, 3, 2, 4)
-    return split.reshape(len(proxies), rows * columns, _BLOCK * _BLOCK).astype(np.float64)
+    return split.reshape(len(proxies), rows * columns, _BLOCK * _BLOCK).astype(np.float32)
 
 
-def _distances(blocks: npt.NDArray[np.float64]) -> Costs:
+def _distances(blocks: Distances) -> Distances:
     """(frames, frames, blocks): mean squared difference of each block between each two frames."""
-    by_block = blocks.transpose(1, 0, 2)
-    square = np.sum(by_block**2, axis=2)
-    distance = square[:, :, None] + square[:, None, :] - 2 * by_block @ by_block.transpose(0, 2, 1)
-    return np.asarray(np.maximum(distance, 0).transpose(1, 2, 0) / blocks.shape[2])
+    # The sums are of whole numbers below 2^24, so that float32 holds them exactly.
+    by_block = np.ascontiguousarray(blocks.transpose(1, 0, 2))
+    square = np.einsum("bfp,bfp->bf", by_block, by_block)
+    distance = by_block @ by_block.transpose(0, 2, 1)
+    distance *= np.float32(-2)
+    distance += square[:, :, None]
+    distance += square[:, None, :]
+    distance *= np.float32(1 / blocks.shape[2])
+    return np.ascontiguousarray(distance.transpose(1, 2, 0))
 
 
-def _relative(distance: Costs, natural: npt.NDArray[np.float64]) -> Costs:
-    """In units of each block's own change, which is floored by that of the whole picture."""
+def _to_relative(distance: Distances, natural: npt.NDArray[np.floating]) -> None:
+    """In place, to units of each block's own change, which is floored by that of the whole picture."""
     floor = max(0.7 * float(np.mean(natural)), 0.3)
-    return np.asarray(distance / np.maximum(natural, floor))
+    distance /= np.maximum(natural, floor).astype(np.float32)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from longtake.engines.motion.camera import Path, Pose, view
-from longtake.engines.motion.frame import Frame, Map, proxy, warp
+from longtake.engines.motion.frame import FinePicture, Frame, Map, proxy
 
 _SIDE = 320
 
@@ -16,6 +16,7 @@ class MovingStill:
 
     def __init__(self, still: Frame, path: Path) -> None:
         self._still = still
+        self._fine = FinePicture(still)
         self._path = path
         self._depth = pseudo_depth(still)
 
@@ -24,7 +25,7 @@ class MovingStill:
         pose = self._path.pose(seconds)
         if seconds == 0 or pose == Pose():
             return self._still
-        return warp(self._still, view(pose, self._depth, self._still.size))
+        return self._fine.warp(view(pose, self._depth, self._still.size))
 
 
 def ground_depth(size: tuple[int, int]) -> Map:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from longtake.engines.motion.flow import FLOW_SIDE, mean_squared
-from longtake.engines.motion.frame import proxy
+from longtake.engines.motion.frame import Frame, frame_at, proxy
 from longtake.frames import Frames, Plane
 
 _GUARD_SIDE = 96
@@ -38,6 +38,10 @@ class Tail:
     def scale(self) -> float:
         """Luma pixels for one proxy pixel."""
         return self.frames.width / float(self.proxies[0].shape[1])
+
+    def picture(self, index: int) -> Frame:
+        """Frame `index` (negative counts from the end), not copied."""
+        return frame_at(self.frames, index)
 
     def after(self, index: int) -> Tail:
         """All but the first `index` frames."""

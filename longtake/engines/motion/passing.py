@@ -1,0 +1,168 @@
+"""Where a clip ends with things passing through: what goes on as a layer, what is replayed behind it, and whether that
+would have been right before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from longtake.engines.motion.actors import Actor, find_actors
+from longtake.engines.motion.foreground import Foreground, Mask, foreground, grown
+from longtake.engines.motion.frame import Frame
+from longtake.engines.motion.layers import Layers, can_be_uncovered
+from longtake.engines.motion.tail import Tail
+from longtake.frames import Frames, Plane
+
+_LEAST_CORNERS = 6
+_STANDS_PIXELS = 0.7
+_STANDS_SHARE = 0.5
+_STANDS_SPREAD = 0.08
+_LAGS_SECONDS = (0.25, 0.5, 1.0)
+_TEST_SECONDS = 0.4
+_LEAST_GAIN = 0.85
+"""Layers are taken where they would have predicted the last frame with an error below this share of a freeze's."""
+_LEAST_FRAMES = 8
+_LEAST_SECONDS = 0.5
+_LEAST_AREA = 0.0007
+_MOST_GROWTH = 1.3
+"""What stays and grows by more from one frame to the next has met something else."""
+_LITTLE = 0.04
+_STIRS = 0.03
+_STIR_SECONDS = 0.15
+_MOST_AREA = 0.5
+"""Of the picture: where more differs from the plate, there is no plate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A clip's end taken apart: `layers`, and the frames of the clip from `start` on to be replayed behind them."""
+
+    layers: Layers
+    start: int
+    """So few frames may be left that there is nothing to replay."""
+
+    def behind(self) -> Tail:
+        """What is replayed behind the actors: a tail in which they are not."""
+        count = len(self.layers.tail.proxies)
+        proxies = []
+        for index in range(self.start, count):
+            luma = self.layers.front.lumas[index]
+            mask = grown(self.layers.changed(index), 2)
+            proxies.append(np.where(mask > 0, self.layers.backdrop_proxy, luma))
+        return _Behind(self.layers.tail.frames[self.start :], proxies, self.layers, self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind(Tail):
+    layers: Layers
+    start: int
+
+    def picture(self, index: int) -> Frame:
+        return self.layers.background(self.start + index % len(self.proxies))
+
+
+def passing(tail: Tail, frame_rate: float) -> Passing | None:
+    """None where the camera moves, nothing passes, or layers would have been wrong so far."""
+    front = foreground(tail.proxies)
+    if not _has_a_plate(front, frame_rate):
+        return None
+    actors = _passers(front, frame_rate)
+    if not actors or not _would_have_been_right(front, frame_rate):
+        return None
+    stays, alone = _who_stays(front, actors, frame_rate)
+    other = [index for index, tone in enumerate(front.tones) if not tone.is_same]
+    start, count = other[-1] + 1 if other else 0, len(front.lumas)
+    least = max(_LEAST_FRAMES, round(_LEAST_SECONDS * frame_rate))
+    if count - max(start, alone) >= least:
+        start = max(start, alone)
+    elif np.count_nonzero(stays) > _LITTLE * stays.size:
+        return None
+    else:
+        stays = np.zeros_like(stays)
+    return Passing(Layers(tail, front, actors, stays), start if count - start >= least else count - 1)
+
+
+def _passers(front: Foreground, frame_rate: float) -> list[Actor]:
+    """Those behind which enough of the scene is known."""
+    return [actor for actor in find_actors(front, frame_rate) if can_be_uncovered(actor, front)]
+
+
+def _has_a_plate(front: Foreground, frame_rate: float) -> bool:
+    """Whether the camera stands: corners that nothing covers are where they were up to a second ago."""
+    last, mask = front.lumas[-1], front.masks[-1]
+    if np.count_nonzero(mask) > _MOST_AREA * mask.size:
+        return False
+    for seconds in _LAGS_SECONDS:
+        back = min(len(front.lumas) - 1, max(1, round(seconds * frame_rate)))
+        covered = grown(mask | front.masks[-1 - back], 4)
+        found_corners = cv2.goodFeaturesToTrack(last, 300, 0.01, 6, mask=np.asarray(255 * (1 - covered), np.uint8))
+        corners = np.zeros((0, 1, 2), np.float32) if found_corners is None else np.asarray(found_corners, np.float32)
+        if len(corners) < _LEAST_CORNERS:
+            return False
+        earlier = front.lumas[-1 - back]
+        followed, _, _ = cv2.calcOpticalFlowPyrLK(last, earlier, corners, None)  # type: ignore[call-overload]
+        back_again, _, _ = cv2.calcOpticalFlowPyrLK(earlier, last, followed, None)  # type: ignore[call-overload]
+        found = np.linalg.norm(back_again - corners, axis=-1)[:, 0] < _STANDS_PIXELS
+        still = found & (np.linalg.norm(followed - corners, axis=-1)[:, 0] < _STANDS_PIXELS)
+        spread = np.ptp(corners[still, 0], axis=0) if np.count_nonzero(still) > 4 else np.zeros(2)
+        if (
+            np.count_nonzero(still) < _STANDS_SHARE * np.count_nonzero(found)
+            or spread[0] * spread[1] < _STANDS_SPREAD * last.size
+        ):
+            return False
+    return True
+
+
+def _would_have_been_right(front: Foreground, frame_rate: float) -> bool:
+    """Whether the same, begun a little earlier, would have told the last frame better than a freeze."""
+    steps = max(2, round(_TEST_SECONDS * frame_rate))
+    if len(front.lumas) < 3 * steps:
+        return True
+    past = replace(front, lumas=front.lumas[:-steps], masks=front.masks[:-steps], tones=front.tones[:-steps])
+    actors = _passers(past, frame_rate)
+    if not actors:
+        return True
+    frozen, truth = past.lumas[-1], front.lumas[-1].astype(np.float32)
+    stage = Layers(_luma_only(past.lumas), past, actors, np.zeros_like(past.masks[0]))
+    made = stage.compose(stage.backdrop, steps).y
+    there = cv2.absdiff(made, frozen) > front.threshold
+    if not there.any():
+        return True
+    ours, freeze = (float(np.mean((plane.astype(np.float32) - truth)[there] ** 2)) for plane in (made, frozen))
+    return ours < _LEAST_GAIN * freeze
+
+
+def _luma_only(lumas: list[Plane]) -> Tail:
+    rows, columns = lumas[0].shape
+    blank = np.zeros((len(lumas), rows // 2, columns // 2), np.uint8)
+    return Tail(Frames((np.stack(lumas), blank, blank)), lumas)
+
+
+def _who_stays(front: Foreground, actors: Sequence[Actor], frame_rate: float) -> tuple[Mask, int]:
+    """Where something moves that does not pass, and since which frame it has been alone there."""
+    found, labels, stats, _ = cv2.connectedComponentsWithStats(front.masks[-1])
+    lag = max(1, round(_STIR_SECONDS * frame_rate))
+    stirs = cv2.absdiff(front.lumas[-1], front.lumas[-1 - min(lag, len(front.lumas) - 1)]) > front.threshold
+    passes = np.maximum.reduce([actor.own for actor in actors])
+    current = np.zeros_like(front.masks[-1])
+    for index in range(1, found):
+        there, area = labels == index, int(stats[index, cv2.CC_STAT_AREA])
+        if area >= _LEAST_AREA * there.size and np.count_nonzero(passes[there]) < 0.1 * area:
+            current |= np.asarray(there & (float(stirs[there].mean()) > _STIRS), np.uint8)
+    region, start = current.copy(), 0
+    for back in range(1, len(front.masks) if current.any() else 0):
+        near = grown(current, 2)
+        _, labels = cv2.connectedComponents(front.masks[-1 - back])
+        touched = np.unique(labels[near > 0])
+        earlier = np.asarray(np.isin(labels, touched[touched > 0]), np.uint8)
+        met = any(np.any(actor.was(back) & earlier) for actor in actors if back < len(actor.path))
+        if met or np.count_nonzero(earlier) > _MOST_GROWTH * np.count_nonzero(current):
+            start = len(front.masks) - back
+            break
+        region |= earlier
+        current = earlier if earlier.any() else current
+    return grown(region, 4), start

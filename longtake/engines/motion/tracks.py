@@ -1,0 +1,137 @@
+"""Where a thing that moves has been: its path back through a clip's frames, and which part of a mask goes along it.
+
+Flow says about where it was, and its looks in the last frame say exactly, so that no error adds up on the way back. All
+of it is in pixels of the proxies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from longtake.engines.motion.flow import quick_flow
+from longtake.engines.motion.foreground import Foreground, Mask, opened
+from longtake.engines.motion.frame import Field, proxy, stretch
+from longtake.frames import Plane
+
+Numbers = npt.NDArray[np.float64]
+
+_FLOW_SIDE = 480
+_SEARCH = 3
+"""Pixels around where flow says it was that a thing's earlier place is looked for."""
+_FOUND_AGAIN = 0.4
+"""The share of a thing that must lie on what moves in an earlier frame."""
+_TOLD_APART = 6.0
+"""Pixels of way after which what moves can be told from what stands."""
+_FOOT = 0.15
+"""Of a thing's size: what stands and is smaller belongs to it all the same."""
+
+
+def flows_back(lumas: Sequence[Plane]) -> list[Field]:
+    """The flow of each frame to the one before it, from the last frame on; of the proxies' size and in their pixels."""
+    size = (lumas[0].shape[1], lumas[0].shape[0])
+    small = [proxy(luma, _FLOW_SIDE) for luma in lumas]
+    scale = np.float32(size[0] / small[0].shape[1])
+    pairs = zip(small[:0:-1], small[-2::-1], strict=True)
+    return [np.asarray(stretch(quick_flow(later, earlier), size) * scale, np.float32) for later, earlier in pairs]
+
+
+def path_of(mask: Mask, front: Foreground, flows: Sequence[Field], *, refined: bool) -> Numbers:
+    """(frames, 2): where the thing was 0, 1, … frames ago, seen from the last frame; as far back as it is found.
+
+    `refined`: looked for around where flow says, by its looks in the last frame, so that no error adds up.
+    """
+    rows, columns = np.nonzero(mask)
+    at, path = np.zeros(2), [np.zeros(2)]
+    search = _Search(mask, front.lumas[-1]) if refined else None
+    for back, flow in enumerate(flows):
+        x, y = np.rint(columns + at[0]).astype(int), np.rint(rows + at[1]).astype(int)
+        inside = (x >= 0) & (x < mask.shape[1]) & (y >= 0) & (y < mask.shape[0])
+        x, y = x[inside], y[inside]
+        there = front.masks[-1 - back][y, x] > 0
+        if np.count_nonzero(there) < _FOUND_AGAIN * len(columns):
+            break
+        at = at + np.median(flow[y[there], x[there]], axis=0)
+        if search is not None:
+            at = search.near(at, front.lumas[-2 - back])
+        path.append(at)
+    return np.array(path)
+
+
+class _Search:
+    """Looks for a thing of the last frame in others, by squared differences within its mask."""
+
+    def __init__(self, mask: Mask, last: Plane) -> None:
+        self._left, self._top, width, height = cv2.boundingRect(mask)
+        part = (slice(self._top, self._top + height), slice(self._left, self._left + width))
+        self._looks = last[part].astype(np.float32)
+        self._mask = mask[part].astype(np.float32)
+
+    def near(self, moved: Numbers, luma: Plane) -> Numbers:
+        """Its place, seen from its place in the last frame, nearest to `moved`, which is kept where none is better."""
+        x, y = (round(float(value)) for value in moved)
+        height, width = self._mask.shape
+        left, top = self._left + x - _SEARCH, self._top + y - _SEARCH
+        right, bottom = left + width + 2 * _SEARCH, top + height + 2 * _SEARCH
+        if left < 0 or top < 0 or right > luma.shape[1] or bottom > luma.shape[0]:
+            return moved
+        window = luma[top:bottom, left:right].astype(np.float32)
+        error = np.asarray(cv2.matchTemplate(window, self._looks, cv2.TM_SQDIFF, mask=self._mask), np.float64)
+        row, column = (int(place) for place in np.unravel_index(int(np.argmin(error)), error.shape))
+        if not (0 < row < 2 * _SEARCH and 0 < column < 2 * _SEARCH):
+            return moved
+        finer = (_vertex(error[row, column - 1 : column + 2]), _vertex(error[row - 1 : row + 2, column]))
+        return np.array([x + column - _SEARCH + finer[0], y + row - _SEARCH + finer[1]])
+
+
+def _vertex(three: Numbers) -> float:
+    """Where the parabola through three neighbours is lowest, seen from the middle one."""
+    low, middle, high = (float(value) for value in three)
+    bend = low - 2 * middle + high
+    return 0.5 * (low - high) / bend if bend > 1e-6 else 0.0
+
+
+def velocity_of(path: Numbers) -> Numbers:
+    """Pixels a frame, forward in time: the median over all pairs of frames (Theil and Sen), so that a frame that came
+    late or twice does not count."""
+    later, earlier = np.triu_indices(len(path), 1)
+    return np.asarray(np.median((path[later] - path[earlier]) / (earlier - later)[:, None], axis=0))
+
+
+def wobble(path: Numbers, velocity: Numbers) -> float:
+    apart = path + np.arange(len(path))[:, None] * velocity
+    return float(np.sqrt(np.mean(np.sum((apart - apart.mean(axis=0)) ** 2, axis=1))))
+
+
+def moving_part(mask: Mask, front: Foreground, path: Numbers) -> Mask:
+    """The part of a mask that moves along `path`: not what has been left behind or laid bare.
+
+    A pixel moves where the frame a few pixels of way ago fits better moved than as it was; what is plain fits both ways
+    and goes with what is next to it.
+    """
+    far = int(np.argmax(np.linalg.norm(path, axis=1) >= _TOLD_APART)) or len(path) - 1
+    last, before = front.lumas[-1], front.lumas[-1 - far]
+    shift = np.array([[1, 0, path[far][0]], [0, 1, path[far][1]]], np.float64)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    along = cv2.warpAffine(before, shift, last.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    by_moving, by_standing = _differences(last, np.asarray(along, np.uint8)), _differences(last, before)
+    moves = (mask > 0) & (by_moving < 0.7 * by_standing - 0.5)
+    stands = by_standing < 0.7 * by_moving - 0.5
+    if not moves.any():
+        return np.zeros_like(mask)
+    near = [cv2.distanceTransform(np.asarray(~which, np.uint8), cv2.DIST_L2, 3) for which in (moves, stands)]
+    stale = np.asarray((mask > 0) & (near[0] > near[1]), np.uint8)
+    # A foot that stands while its owner walks is small, and stays.
+    stale = opened(stale, max(3, round(_FOOT * math.sqrt(np.count_nonzero(mask)))) | 1)
+    rest = np.asarray(mask & (1 - stale), np.uint8)
+    found, labels, stats, _ = cv2.connectedComponentsWithStats(rest)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return np.asarray(np.isin(labels, 1 + np.flatnonzero(areas > 0.2 * areas.max())), np.uint8) if found > 1 else rest
+
+
+def _differences(a: Plane, b: Plane) -> npt.NDArray[np.float32]:
+    return np.asarray(cv2.blur(cv2.absdiff(a, b).astype(np.float32), (9, 9)), np.float32)

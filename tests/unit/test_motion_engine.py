@@ -1,0 +1,99 @@
+"""The engine's dealings with who asks: what is told while it looks at a shot's ends, and what ends it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from longtake.engines.base import Frames, Shot
+from longtake.engines.motion import Motion
+from longtake.engines.motion import engine as engine_module
+from longtake.engines.motion.frame import Frame, frame_at
+from longtake.errors import Cancelled
+from longtake.video import Cell, VideoFormat
+
+FORMAT = VideoFormat(64, 48, Fraction(24))
+
+
+class Listener:
+    """Keeps what it hears; raises Cancelled on the call of the number `cancel_on`."""
+
+    def __init__(self, cancel_on: int = 10**6) -> None:
+        self.counts: list[int] = []
+        self._cancel_on = cancel_on
+
+    def progress(self, num_frames: int) -> None:
+        self.counts.append(num_frames)
+        if len(self.counts) == self._cancel_on:
+            raise Cancelled("taken back")
+
+    def note(self, text: str) -> None: ...
+
+
+def clip() -> Frames:
+    rng = np.random.default_rng(1)
+    luma = rng.integers(16, 235, (30, 48, 64), dtype=np.uint8)
+    chroma = np.full((30, 24, 32), 128, np.uint8)
+    return Frames((luma, chroma, chroma))
+
+
+def shot(num_frames: int = 20) -> Shot:
+    return Shot(Cell("clip", "nothing"), FORMAT, num_frames, before=clip())
+
+
+def test_progress_goes_up_to_all_frames() -> None:
+    heard = Listener()
+    for _ in Motion().render(shot(20), heard):
+        pass
+    assert heard.counts == sorted(heard.counts)
+    assert (heard.counts[0], heard.counts[-1]) == (0, 20)
+
+
+def test_a_cancel_does_not_wait_for_a_frame_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+
+    def frames(*_: object) -> Iterator[Frame]:
+        yield frame_at(clip(), 0)
+        done.wait(60)
+
+    monkeypatch.setattr(engine_module, "_frames", frames)
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        next(Motion().render(shot(), Listener(cancel_on=2)))
+    assert time.monotonic() - started < 0.2
+    done.set()
+
+
+def test_who_closes_the_rendering_ends_its_thread() -> None:
+    rendering = Motion().render(shot(100), Listener())
+    next(rendering)
+    assert isinstance(rendering, Generator)
+    rendering.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("longtake-motion"):
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def test_a_cancel_does_not_wait_for_the_ends_to_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = threading.Event()
+    monkeypatch.setattr(engine_module, "_frames", lambda *_: looked_at.wait(60))
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        next(Motion().render(shot(), Listener(cancel_on=2)))
+    assert time.monotonic() - started < 0.2
+    looked_at.set()
+
+
+def test_what_fails_while_the_ends_are_looked_at_reaches_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("in the other thread")
+
+    monkeypatch.setattr(engine_module, "_frames", fail)
+    with pytest.raises(ZeroDivisionError, match="in the other thread"):
+        next(Motion().render(shot(), Listener()))
