@@ -24,7 +24,7 @@ from bench.__main__ import processor
 from bench.motion_between import Between, between, speed
 from bench.motion_extend import ClipResult, continue_clip, tail_of
 from bench.motion_footage import Clip, folder, load, paths
-from bench.motion_pictures import draw
+from bench.motion_pictures import draw, overview
 from bench.motion_still import FULL_HD, HD, append_cost, still
 from bench.motion_table import between_table, clip_table, cost_table, extension_table
 from longtake.engines.motion import Motion
@@ -41,6 +41,7 @@ def main(only: str = "") -> None:
     results, betweens = measure(found)
     if not results:
         sys.exit(f"no clip of {folder()} could be measured")
+    overview([result.name for result in results], OUT)
     lines = [*extension_table(results), *clip_table(results)]
     largest = sorted(results, key=lambda result: -result.pixels)[:COSTED]
     timed = [load(next(path for path in found if path.stem == result.name)) for result in largest]

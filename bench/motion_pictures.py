@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -19,13 +20,16 @@ SLICE_SECONDS = 3
 SHEET_SECONDS = 2
 SLICE_HEIGHT = 240
 SEAM_FRAMES = 4
+STRIP_SECONDS = 0.0, 0.3, 1.0, 2.0, 4.0
+STRIP_THUMB = 200
 THUMB = 240, 240
 CLOSE = 480, 480
 
 
 def draw(result: ClipResult, tail: Frames, rate: float, folder: Path) -> None:
     """`NAME-sheet.png`: each method two seconds around the seam; `NAME-seam.png`: the frames next to the seam, ours
-    and true; `NAME-slice.png`: one row of pixels where most moves, through time, each method under the other."""
+    and true; `NAME-slice.png`: one row of pixels where most moves, through time, each method under the other;
+    `NAME-strip.png`: the last frame given, and what ours and the truth show at a few moments."""
     folder.mkdir(parents=True, exist_ok=True)
     after, before = round(SHEET_SECONDS * rate), tail[-round(SHEET_SECONDS * rate) :]
     around = {name: fitted(joined(before, result.extensions[name][:after]), THUMB) for name in METHODS}
@@ -41,6 +45,7 @@ def draw(result: ClipResult, tail: Frames, rate: float, folder: Path) -> None:
     ]
     contact_sheet(close, folder / f"{result.name}-seam.png", thumb_width=CLOSE[0])
     _slices(result, tail, rate).save(folder / f"{result.name}-slice.png")
+    _strip(result, tail, rate).save(folder / f"{result.name}-strip.png")
 
 
 def busiest_row(frames: Plane) -> int:
@@ -68,6 +73,45 @@ def _slices(result: ClipResult, tail: Frames, rate: float) -> Image.Image:
         cv2.putText(canvas, f"{name}: row {row}, time to the right", (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (240,) * 3)
         bands.append(canvas)
     return Image.fromarray(np.concatenate(bands))
+
+
+def overview(names: Sequence[str], folder: Path) -> None:
+    """`overview.jpg`: the strips of all clips, two beside each other."""
+    strips = [Image.open(folder / f"{name}-strip.png") for name in names]
+    gap, wide = 12, max(strip.width for strip in strips)
+    pairs = [strips[place : place + 2] for place in range(0, len(strips), 2)]
+    heights = [max(strip.height for strip in pair) for pair in pairs]
+    sheet = Image.new("RGB", (2 * wide + 3 * gap, sum(heights) + gap * (len(pairs) + 1)), (20, 20, 20))
+    top = gap
+    for pair, height in zip(pairs, heights, strict=True):
+        for column, strip in enumerate(pair):
+            sheet.paste(strip, (gap + column * (wide + gap), top))
+        top += height + gap
+    sheet.save(folder / "overview.jpg", quality=82, optimize=True, progressive=True)
+
+
+def _strip(result: ClipResult, tail: Frames, rate: float) -> Image.Image:
+    size = STRIP_THUMB, round(STRIP_THUMB * tail.height / tail.width)
+    rows = []
+    for name in ("ours", "truth"):
+        after = result.extensions[name]
+        places = [round(seconds * rate) - 1 for seconds in STRIP_SECONDS[1:]]
+        shown: list[tuple[str, Frames | None]] = [("last frame given", tail[-1:])]
+        shown += [
+            (f"{name} +{seconds:g} s", after[place : place + 1]) if place < after.num_frames else ("no more", None)
+            for seconds, place in zip(STRIP_SECONDS[1:], places, strict=True)
+        ]
+        rows.append(np.concatenate([_thumb(label, frame, size) for label, frame in shown], axis=1))
+    return Image.fromarray(np.concatenate(rows))
+
+
+def _thumb(label: str, frame: Frames | None, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    thumb = np.full((size[1], size[0], 3), 40, np.uint8)
+    if frame is not None:
+        cv2.resize(to_rgb(frame).planes[0][0], size, thumb, interpolation=cv2.INTER_AREA)
+    cv2.rectangle(thumb, (0, 0), (8 * len(label), 17), (20, 20, 20), -1)
+    cv2.putText(thumb, label, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (240,) * 3, 1, cv2.LINE_AA)
+    return thumb
 
 
 def _line(frames: Frames, row: int) -> npt.NDArray[np.uint8]:

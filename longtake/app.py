@@ -8,8 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longtake.engines.base import Engine
-from longtake.engines.motion import Motion
+from longtake.engines.available import engines
 from longtake.errors import AuthError, CallerError
 from longtake.fetch import Fetcher, FetchRules, parse_networks
 from longtake.fetch.addresses import Network
@@ -23,11 +22,6 @@ from longtake.workflows import Executor, OnlyOne, Workflows, migrate_workflows
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from fastapi import FastAPI
-
-
-def engines() -> dict[str, Engine]:
-    """All engines that this machine can run, by name."""
-    return {"motion": Motion()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,7 @@ def _run(
         takes=takes,
         loop=loop,
     )
-    from longtake.app import engines
+    from longtake.engines.available import engines
     from longtake.local import make
     from longtake.settings import load
 

@@ -8,7 +8,6 @@ Schödl et al. 2000, of one thing instead of a picture).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -16,8 +15,8 @@ import cv2
 import numpy as np
 
 from longtake.engines.motion.foreground import Foreground, Mask, difference, grown, opened, shifted
-from longtake.engines.motion.frame import Field, Map
-from longtake.engines.motion.tracks import Numbers, flows_back, moving_part, path_of, velocity_of, wobble
+from longtake.engines.motion.frame import Map
+from longtake.engines.motion.tracks import FlowBack, Numbers, moving_part, parted, path_of, velocity_of, wobble
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom)"""
@@ -26,6 +25,7 @@ _HISTORY_SECONDS = 1.4
 _PATH_SECONDS = (0.6, 0.3)
 """Over these a path is straight: the shorter for what only just started to move."""
 _RECENT_SECONDS = 0.2
+_RECENT_FRAMES = 5
 _SETTLING_SECONDS = 0.15
 _LEAST_HISTORY_SECONDS = 0.3
 _LEAST_AREA = 0.0007
@@ -37,6 +37,8 @@ _LEAST_SHARE = 0.17
 """The same as a share of its own size: who sways on the spot does not pass."""
 _MOST_WOBBLE = 0.12
 """How far from its straight path a passer may be, as a share of that path."""
+_LEAST_RETURN, _RETURN_SHARE, _RETURN_OF_WAY = 2.0, 0.06, 0.18
+"""Proxy pixels, of its size and of its way: so far may a passer have gone the other way before; more is to and fro."""
 _AT_REST = 0.35
 """An actor whose speed, where its path begins, is below this share of its speed now, stood there before."""
 _MARGIN = 2
@@ -82,6 +84,8 @@ class Actor:
     """The frames in which the one goes over into the other, by 1/e."""
     looks: list[Look]
     """From the last frame backwards; they go round, and a single one is kept."""
+    num_mixed: int
+    """How many frames the way from the last look of a round to its first takes."""
     own: Mask
     """Its place in the last frame."""
     path: Numbers
@@ -104,38 +108,50 @@ class Actor:
 
         A round begins with a short cross-over from the look that the one before ended with."""
         step = (steps - 1) % len(self.looks)
-        mixed = max(1, min(_MOST_MIXED, len(self.looks) // 3))
-        return self.looks[0], self.looks[-1 - step], min(1.0, (step + 1) / (mixed + 1))
+        return self.looks[0], self.looks[-1 - step], min(1.0, (step + 1) / (self.num_mixed + 1))
 
 
-def find_actors(front: Foreground, frame_rate: float) -> list[Actor]:
+def find_actors(front: Foreground, flow_back: FlowBack, frame_rate: float) -> list[Actor]:
     """Those in the last frame that pass through; nearest (lowest in the picture) last."""
     found, labels, stats, _ = cv2.connectedComponentsWithStats(front.masks[-1])
     wanted = [index for index in range(1, found) if stats[index, cv2.CC_STAT_AREA] >= _LEAST_AREA * labels.size]
-    if not wanted:
-        return []
-    length = min(len(front.lumas) - 1, max(2, round(_HISTORY_SECONDS * frame_rate)))
-    flows = flows_back(front.lumas[-1 - length :])
-    actors = [_actor(np.asarray(labels == index, np.uint8), front, flows, frame_rate) for index in wanted]
+    masks = [part for index in wanted for part in parted(np.asarray(labels == index, np.uint8), flow_back(0))]
+    actors = [_actor(mask, front, flow_back, frame_rate) for mask in masks]
     return sorted((actor for actor in actors if actor is not None), key=lambda actor: actor.box[3])
 
 
-def _actor(mask: Mask, front: Foreground, flows: Sequence[Field], rate: float) -> Actor | None:
+def _actor(mask: Mask, front: Foreground, flow_back: FlowBack, rate: float) -> Actor | None:
     """None for what stands, sways on the spot, comes in, fills the picture or has only just appeared."""
     for seconds in _PATH_SECONDS:
         window = max(3, round(seconds * rate))
-        first = path_of(mask, front, flows[:window], refined=False)
+        first = path_of(mask, front, flow_back, window, refined=False)
         if len(first) <= max(2, _LEAST_HISTORY_SECONDS * rate):
+            return None
+        if _reach(first) < _LEAST_PIXELS / 2:
             return None
         own = moving_part(mask, front, first)
         if not own.any():
             return None
-        path = path_of(own, front, flows, refined=True)
+        path = path_of(own, front, flow_back, max(2, round(_HISTORY_SECONDS * rate)), refined=True)
         velocity, length = velocity_of(path[: window + 1]), min(len(path) - 1, window)
         way = float(np.linalg.norm(velocity)) * length
+        size = math.sqrt(np.count_nonzero(own))
+        if _came_back(path, velocity) > max(_LEAST_RETURN, _RETURN_SHARE * size, _RETURN_OF_WAY * way):
+            continue
         if _passes(mask, own, front, way, velocity) and wobble(path[: length + 1], velocity) < _MOST_WOBBLE * way:
             return _with_looks(own, path, velocity, front, rate)
     return None
+
+
+def _reach(path: Numbers) -> float:
+    """How far apart the ends of a path are, in pixels."""
+    return float(np.linalg.norm(path[-1] - path[0]))
+
+
+def _came_back(path: Numbers, velocity: Numbers) -> float:
+    """How far against the way that it takes now a thing has come before: a pendulum, who paces up and down."""
+    ahead = path @ (velocity / max(float(np.linalg.norm(velocity)), 1e-9))
+    return float(np.max(ahead - np.minimum.accumulate(ahead)))
 
 
 def _passes(mask: Mask, own: Mask, front: Foreground, way: float, velocity: Numbers) -> bool:
@@ -154,12 +170,12 @@ def _with_looks(own: Mask, path: Numbers, velocity: Numbers, front: Foreground, 
     reach = _inside(path, _box(own, 0), own.shape)
     alone = takewhile(lambda back: _is_alone(own, path, front, back), range(reach))
     looks = [Look(-1 - k, _pair(path[k]), _matte(_shape(own, path[k], front, k), path[k], box)) for k in alone]
-    cycle = _cycle(path[: len(looks)], box, own, front, rate)
-    latest = velocity_of(path[: max(3, round(_RECENT_SECONDS * rate)) + 1])
+    cycle, num_mixed = _cycle(path[: len(looks)], box, own, front, rate)
+    latest = velocity_of(path[: max(_RECENT_FRAMES, round(_RECENT_SECONDS * rate)) + 1])
     first = path[-4:]
     stood = float(np.linalg.norm(first[0] - first[-1])) < _AT_REST * float(np.linalg.norm(velocity)) * (len(first) - 1)
     settling = _SETTLING_SECONDS * rate
-    return Actor(box, _pair(velocity), _pair(latest), settling, looks[: max(cycle, 1)], own, path, stood)
+    return Actor(box, _pair(velocity), _pair(latest), settling, looks[:cycle], num_mixed, own, path, stood)
 
 
 def _comes_in(own: Mask, velocity: Numbers) -> bool:
@@ -190,7 +206,8 @@ def _shape(own: Mask, moved: Numbers, front: Foreground, back: int) -> Mask:
     apart = difference(front.lumas[-1 - back], front.plate)
     nearly = opened(np.asarray(apart > _NEARLY * front.threshold, np.uint8), 3)
     if back == 0:
-        return own | (nearly & grown(own, _NEAR))
+        others = front.masks[-1] & (1 - own)
+        return np.asarray(own | (nearly & grown(own, _NEAR) & (1 - others)), np.uint8)
     near = grown(shifted(own, moved), max(2, round(_SWING * math.sqrt(np.count_nonzero(own)))))
     changed = np.asarray(difference(front.lumas[-1 - back], front.lumas[-1]) > front.threshold, np.uint8)
     return np.asarray(near & (front.masks[-1 - back] | nearly) & (own | grown(changed, 1)), np.uint8)
@@ -215,8 +232,9 @@ def _matte(shape: Mask, moved: Numbers, box: Box) -> Map:
     return np.asarray(cv2.getRectSubPix(soft, size, centre), np.float32)
 
 
-def _cycle(path: Numbers, box: Box, own: Mask, front: Foreground, rate: float) -> int:
-    """The number of frames after which its looks came back to the last one; 1 where they did not."""
+def _cycle(path: Numbers, box: Box, own: Mask, front: Foreground, rate: float) -> tuple[int, int]:
+    """The number of frames after which its looks came back to the last one, 1 where they did not; and in how many the
+    rest that they differ by is no more than they change anyway."""
     left, top, right, bottom = box
     size, middle = (right - left, bottom - top), np.array([(left + right - 1) / 2, (top + bottom - 1) / 2])
 
@@ -229,7 +247,11 @@ def _cycle(path: Numbers, box: Box, own: Mask, front: Foreground, rate: float) -
     least = max(3, round(_LEAST_CYCLE_SECONDS * rate))
     recurs = {back: apart[back] / max(apart[back // 2], 1e-3) for back in range(least, len(path) - 1)}
     fits = [back for back, share in recurs.items() if share < _RECURS and apart[back] < _MOST_STEP * apart[1]]
-    return min(fits, key=lambda back: apart[back]) if fits else 1
+    if not fits:
+        return 1, 0
+    best = min(fits, key=apart.__getitem__)
+    steps = math.ceil(apart[best] / max(apart[1], 1e-3))
+    return best, min(max(steps - 1, 0), _MOST_MIXED, best // 3)
 
 
 def _pair(values: Numbers) -> tuple[float, float]:

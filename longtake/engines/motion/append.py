@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import count
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from longtake.engines.motion.between import interpolation
 from longtake.engines.motion.blend import Servo
-from longtake.engines.motion.flow import Velocity, follow, optical_flow, velocity_at_end
-from longtake.engines.motion.frame import Frame, sharpen_to, sharpness, warp
+from longtake.engines.motion.flow import Velocity, follow, optical_flow, quick_flow, velocity_at_end
+from longtake.engines.motion.frame import Frame, sharpen_to, sharpness
 from longtake.engines.motion.morph import Morph, ways_back
 from longtake.engines.motion.plan import Footing, Jump, Planner, Run, Turn
 from longtake.engines.motion.tail import Tail
@@ -21,9 +21,11 @@ from longtake.frames import Plane
 
 Piece = Run | Jump | Turn | Morph
 _STOP_SECONDS = 0.3
+_CALM_BASELINE_SECONDS = 0.25
+_LEAST_CALM_SECONDS, _MOST_CALM_SECONDS = 0.5, 1.5
+_CALM_LEVELS, _CALM_SHARE, _CALM_TONE = 6, 0.002, 1.5
+"""Nothing moves where less of the picture than this share changes by more levels, and its mean by as little."""
 _CALM_SECONDS = 0.3
-_CALM_ROUND_SECONDS = 1.5
-_SEEN_PIXELS = 0.4
 _SETTLING_SECONDS = 0.1
 """A motion that is taken over by another fades by 1/e in this time."""
 
@@ -32,13 +34,15 @@ class Continuation:
     """What comes after a clip, piece by piece."""
 
     def __init__(self, tail: Tail, frame_rate: float, seed: int, *, is_calm: bool = False) -> None:
-        """`is_calm`: nothing moves in it but noise, so that it can begin anew unseen."""
+        """`is_calm`: nothing is to move in it but noise, so that it can begin anew unseen."""
         self._tail = tail
         self._proxies = tail.proxies
         self._velocity = velocity_at_end(tail.proxies, tail.scale)
         self.energy = tail.energy
         self._sharpness = sharpness(tail.picture(-1).y)
-        self._planner = None if is_calm else Planner(tail.proxies, _footing(tail, self._velocity, frame_rate), seed)
+        most = min(len(tail.proxies) - 1, round(_MOST_CALM_SECONDS * frame_rate))
+        self._calm = most if is_calm else _calm_frames(tail.proxies, frame_rate)
+        self._planner = None if self._calm else Planner(tail.proxies, _footing(tail, self._velocity, frame_rate), seed)
         self._seed = seed
         self._frame_rate = frame_rate
 
@@ -54,11 +58,10 @@ class Continuation:
         """The planner's walk; where that would turn back at once, forwards again and again if there is a way."""
         last = len(self._proxies) - 1
         if self._planner is None:
-            length = min(round(_CALM_SECONDS * self._frame_rate), last // 2)
-            target = max(0, last - round(_CALM_ROUND_SECONDS * self._frame_rate))
+            length, target = min(round(_CALM_SECONDS * self._frame_rate), self._calm // 2), last - self._calm
             while True:
                 yield Jump(last, target, 1, length, length), length
-                yield Run(target + length + 1, 1, last - target - length), last - target - length
+                yield Run(target + length + 1, 1, self._calm - length), self._calm - length
         first, _ = next(self._planner.walk())
         if not isinstance(first, Turn) or not self._ways:
             yield from self._planner.walk()
@@ -88,10 +91,8 @@ class Continuation:
             share = share * share * (3 - 2 * share)
             left, ahead = (settling * -math.expm1(-steps / settling) for steps in (step, way.num_frames - step))
             own = (1 - share) ** 2 * left * self._velocity.field - share**2 * ahead * arriving
-            made = between.at(share)
-            if float(np.abs(own).max()) * self._velocity.scale > _SEEN_PIXELS:
-                made = warp(made, follow(own.astype(np.float32), 1.0) * np.float32(self._velocity.scale))
-            yield sharpen_to(made, self._sharpness)
+            drift = follow(own.astype(np.float32), 1.0) * np.float32(self._velocity.scale)
+            yield sharpen_to(between.at(share, drift), self._sharpness)
         yield second
 
     def render(self, piece: Piece) -> Iterator[Frame]:
@@ -100,8 +101,13 @@ class Continuation:
             for step in range(piece.num_frames):
                 yield self._at(piece.start + piece.direction * step)
         elif isinstance(piece, Turn):
-            for k in range(1, 2 * piece.half + 1):
-                yield self._at(piece.at + piece.direction * (k - k * k / (2 * piece.half)))
+            # What slows down comes back through the same places.
+            half = piece.half
+            ahead = [self._at(piece.at + piece.direction * (k - k * k / (2 * half))) for k in range(1, half)]
+            yield from ahead
+            yield self._at(piece.at + piece.direction * half / 2)
+            yield from reversed(ahead)
+            yield self._at(piece.at)
         elif isinstance(piece, Morph):
             yield from self._morph(piece)
         else:
@@ -151,6 +157,21 @@ class Rest:
             yield self._tail.picture(-1)
 
 
+def _calm_frames(proxies: Sequence[Plane], frame_rate: float) -> int:
+    """How many of the last frames show nothing that moves but noise; 0 where they are too few to go on with."""
+    baseline = max(1, round(_CALM_BASELINE_SECONDS * frame_rate))
+    last, calm = cv2.blur(proxies[-1], (5, 5)), 0
+    most = min(len(proxies) - 1, round(_MOST_CALM_SECONDS * frame_rate))
+    later = last
+    for back in range(baseline, most + 1, baseline):
+        earlier = cv2.blur(proxies[-1 - back], (5, 5))
+        moved = float(np.mean(cv2.absdiff(earlier, later) > _CALM_LEVELS))
+        if moved > _CALM_SHARE or abs(float(earlier.mean()) - float(last.mean())) > _CALM_TONE:
+            break
+        later, calm = earlier, back
+    return calm if calm >= _LEAST_CALM_SECONDS * frame_rate else 0
+
+
 def _footing(tail: Tail, velocity: Velocity, frame_rate: float) -> Footing:
     far = velocity.camera_pixels > 3
     most = max(1, len(tail.proxies) - 4)
@@ -168,6 +189,6 @@ def _footing(tail: Tail, velocity: Velocity, frame_rate: float) -> Footing:
 def _one_way(proxies: list[Plane]) -> float:
     """|sum of flow| over sum of |flow|, of up to 8 flows spread over the clip: 1 where all moves one way."""
     chosen = np.linspace(0, len(proxies) - 2, min(8, len(proxies) - 1)).astype(int)
-    flows = [cv2.resize(optical_flow(proxies[i], proxies[i + 1]), (40, 24)) for i in chosen]
+    flows = [cv2.resize(quick_flow(proxies[i], proxies[i + 1]), (40, 24)) for i in chosen]
     total = float(np.sum(np.linalg.norm(flows, axis=-1)))
     return float(np.sum(np.linalg.norm(np.sum(flows, axis=0), axis=-1))) / max(total, 1e-3)

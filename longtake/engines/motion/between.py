@@ -55,11 +55,12 @@ class Interpolation:
         self._forward, self._backward = flows
         self._scale = np.float32(first.size[0] / proxies[0].shape[1])
 
-    def at(self, moment: float) -> Frame:
-        """The picture at `moment`, 0 < moment < 1."""
+    def at(self, moment: float, drift: Field | None = None) -> Frame:
+        """The picture at `moment`, 0 < moment < 1; `drift`: a displacement of all of it besides, in pixels."""
         motion, disagreement = self._motion_at(np.float32(moment))
-        early = self._fine[0].warp(motion * np.float32(-moment * self._scale))
-        late = self._fine[1].warp(motion * np.float32((1 - moment) * self._scale))
+        besides = 0 if drift is None else stretch(drift, (motion.shape[1], motion.shape[0]))
+        early = self._fine[0].warp(motion * np.float32(-moment * self._scale) + besides)
+        late = self._fine[1].warp(motion * np.float32((1 - moment) * self._scale) + besides)
         # Where no motion fits, both pictures would stand there at once: the change-over is kept short.
         steepness = 1 + np.clip(disagreement / 5 - 1, 0, 5)
         weight = np.clip(0.5 + steepness * np.float32(moment - 0.5), 0, 1).astype(np.float32)

@@ -90,7 +90,7 @@ def _dissolve(before: End, after: End, shot: Shot) -> Iterator[Frame]:
     is_clip = before.is_moving or after.is_moving
     wanted = round((_CLIP_OVERLAP_SECONDS if is_clip else _PICTURE_OVERLAP_SECONDS) * float(shot.format.frame_rate))
     least_lead = int(isinstance(before, PictureEnd) and before.shown)
-    least_rest = int(isinstance(after, PictureEnd) and after.shown and shot.num_frames > 1)
+    least_rest = int(isinstance(after, PictureEnd) and after.shown and shot.num_frames > least_lead)
     overlap = max(0, min(wanted, shot.num_frames - least_lead - least_rest))
     lead = max(least_lead, (shot.num_frames - overlap) // 2)
     lead = min(lead, shot.num_frames - overlap - least_rest)

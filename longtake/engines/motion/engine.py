@@ -16,8 +16,8 @@ from longtake.engines.motion.ends import End, end_of
 from longtake.engines.motion.frame import Frame, stack
 from longtake.engines.motion.scene import Scene
 
-_BATCH_FRAMES = 8
-_BATCH_PIXELS = 8 * 1280 * 720
+_BATCH_FRAMES = 4
+_BATCH_PIXELS = 4 * 1280 * 720
 _THREADS = 2
 _ASK_SECONDS = 0.1
 """How often it is asked whether the order still stands."""
@@ -36,7 +36,7 @@ class Motion:
     )
 
     def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
-        """Yields exactly `shot.num_frames` frames, planar 4:2:0, at most 8 at a time. The same shot gives the same
+        """Yields exactly `shot.num_frames` frames, planar 4:2:0, at most 4 at a time. The same shot gives the same
         frames; another seed another camera direction, other passages, another scene."""
         cv2.setNumThreads(_THREADS)
         report.progress(0)

@@ -19,15 +19,20 @@ from longtake.frames import Plane
 
 _SIDE = 240
 _BLOCK = 8
-_CANDIDATES_A_SECOND = 12
+_CANDIDATES_A_SECOND = 8
 _LEAST_RUN_SECONDS = 0.75
 _APART_LEVELS = 16.0
 """A pixel that differs by more once it has been moved does not register."""
-_MOST_APART = 0.17
+_MOST_APART = 0.15
 """The share of the picture that may not register: it is dissolved."""
-_MOST_LOST = 0.21
+_MOST_TONE = 3.0
+"""Levels: a moment in another light is not one to go back to."""
+_LARGEST_PIECE = 0.009
+"""The same in one piece: more would be seen as a ghost."""
+_PIECE = 3.0
+_MOST_LOST = 0.3
 _LOST_PIXELS = 1.5
-_MOST_WAYS = 6
+_MOST_TRIED, _MOST_WAYS = 12, 6
 _LONG_RUN = 0.02
 _UNLIKE_MOTION = 0.03
 _AS_GOOD = 0.03
@@ -52,33 +57,44 @@ def ways_back(tail: Tail, frame_rate: float) -> list[Morph]:
     targets = list(range(0, stop, max(1, round(frame_rate / _CANDIDATES_A_SECOND))))
     if len(targets) < 6:
         return []
+    flows = {target: quick_flow(last, proxies[target]) for target in targets}
+    apart = {target: _unregistered(last, proxies[target], flow) for target, flow in flows.items()}
+    by_time = np.array([share for share, _ in apart.values()])
+    if np.ptp(by_time) > 0 and float(np.corrcoef(np.arange(len(by_time)), by_time)[0, 1]) < -_ONE_WAY:
+        return []
+    fit = [target for target in targets if apart[target][0] < _MOST_APART and apart[target][1] < _LARGEST_PIECE]
     baseline = max(1, round(frame_rate / 15))
     leaving = quick_flow(proxies[-1 - baseline], last)
-    found = []
-    for target in targets:
-        flow = quick_flow(last, proxies[target])
-        apart = _unregistered(last, proxies[target], flow)
-        arriving = quick_flow(proxies[target], proxies[target + baseline])
-        unlike = _unlike(leaving, sample_grid(arriving, flow))
-        length = (count - target) / frame_rate
-        found.append((apart + _UNLIKE_MOTION * unlike + _LONG_RUN / length, apart, target, flow))
-    apart_by_time = np.array([apart for _, apart, _, _ in found])
-    if np.ptp(apart_by_time) > 0 and float(np.corrcoef(np.arange(len(found)), apart_by_time)[0, 1]) < -_ONE_WAY:
-        return []
-    best = min(cost for cost, _, _, _ in found)
+
+    def looks(target: int) -> float:
+        return apart[target][0] + _PIECE * apart[target][1] + _LONG_RUN * frame_rate / (count - target)
+
+    def cost(target: int) -> float:
+        arriving = sample_grid(quick_flow(proxies[target], proxies[target + baseline]), flows[target])
+        return looks(target) + _UNLIKE_MOTION * _unlike(leaving, arriving)
+
+    costs = {target: cost(target) for target in sorted(fit, key=looks)[:_MOST_TRIED]}
+    good = [target for target in sorted(costs, key=costs.__getitem__) if costs[target] < min(costs.values()) + _AS_GOOD]
     speed = float(np.percentile(np.linalg.norm(leaving, axis=-1), 95)) / baseline
-    good = [way for way in sorted(found, key=lambda way: way[0]) if way[1] < _MOST_APART and way[0] < best + _AS_GOOD]
     return [
-        Morph(target, _num_frames(flow, speed, frame_rate))
-        for _, _, target, flow in good[:_MOST_WAYS]
-        if _lost(flow, quick_flow(proxies[target], last)) < _MOST_LOST
+        Morph(target, _num_frames(flows[target], speed, frame_rate))
+        for target in good[:_MOST_WAYS]
+        if _lost(flows[target], quick_flow(proxies[target], last)) < _MOST_LOST
     ]
 
 
-def _unregistered(last: Plane, other: Plane, flow: Field) -> float:
-    """The share of the picture in which `other`, moved along the flow, still differs from `last`."""
-    moved = sample_grid(other.astype(np.float32), flow)
-    return float(np.mean(np.abs(cv2.blur(moved, (3, 3)) - cv2.blur(last.astype(np.float32), (3, 3))) > _APART_LEVELS))
+def _unregistered(last: Plane, other: Plane, flow: Field) -> tuple[float, float]:
+    """Of the picture, the share in which `other`, moved along the flow, still differs from `last`, and the largest part
+    of that in one piece: a thing that is only in one of the two."""
+    moved = cv2.blur(sample_grid(other.astype(np.float32), flow), (5, 5))
+    differences = moved - cv2.blur(last.astype(np.float32), (5, 5))
+    if abs(float(np.median(differences))) > _MOST_TONE:
+        return 1.0, 1.0
+    apart = np.abs(differences) > _APART_LEVELS
+    solid = cv2.morphologyEx(np.asarray(apart, np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    found, _, stats, _ = cv2.connectedComponentsWithStats(solid)
+    largest = float(stats[1:, cv2.CC_STAT_AREA].max()) if found > 1 else 0.0
+    return float(apart.mean()), largest / solid.size
 
 
 def _lost(there: Field, back: Field) -> float:

@@ -15,6 +15,7 @@ from longtake.engines.motion.foreground import Foreground, Mask, foreground, gro
 from longtake.engines.motion.frame import Frame
 from longtake.engines.motion.layers import Layers, can_be_uncovered
 from longtake.engines.motion.tail import Tail
+from longtake.engines.motion.tracks import FlowBack, FlowsBack
 from longtake.frames import Frames, Plane
 
 _LEAST_CORNERS = 6
@@ -29,7 +30,7 @@ _LEAST_FRAMES = 8
 _LEAST_SECONDS = 0.5
 _LEAST_AREA = 0.0007
 _MOST_GROWTH = 1.3
-"""What stays and grows by more from one frame to the next has met something else."""
+"""What stays and was larger by more has met something else."""
 _LITTLE = 0.04
 _STIRS = 0.03
 _STIR_SECONDS = 0.15
@@ -68,10 +69,12 @@ class _Behind(Tail):
 def passing(tail: Tail, frame_rate: float) -> Passing | None:
     """None where the camera moves, nothing passes, or layers would have been wrong so far."""
     front = foreground(tail.proxies)
-    if not _has_a_plate(front, frame_rate):
+    if not front.masks[-1].any() or not _has_a_plate(front, frame_rate):
         return None
-    actors = _passers(front, frame_rate)
-    if not actors or not _would_have_been_right(front, frame_rate):
+    steps = max(2, round(_TEST_SECONDS * frame_rate))
+    flow_back = FlowsBack(front.lumas)
+    actors = _passers(front, flow_back, frame_rate)
+    if not actors or not _would_have_been_right(front, flow_back, steps, frame_rate):
         return None
     stays, alone = _who_stays(front, actors, frame_rate)
     other = [index for index, tone in enumerate(front.tones) if not tone.is_same]
@@ -86,9 +89,9 @@ def passing(tail: Tail, frame_rate: float) -> Passing | None:
     return Passing(Layers(tail, front, actors, stays), start if count - start >= least else count - 1)
 
 
-def _passers(front: Foreground, frame_rate: float) -> list[Actor]:
+def _passers(front: Foreground, flow_back: FlowBack, frame_rate: float) -> list[Actor]:
     """Those behind which enough of the scene is known."""
-    return [actor for actor in find_actors(front, frame_rate) if can_be_uncovered(actor, front)]
+    return [actor for actor in find_actors(front, flow_back, frame_rate) if can_be_uncovered(actor, front)]
 
 
 def _has_a_plate(front: Foreground, frame_rate: float) -> bool:
@@ -117,13 +120,12 @@ def _has_a_plate(front: Foreground, frame_rate: float) -> bool:
     return True
 
 
-def _would_have_been_right(front: Foreground, frame_rate: float) -> bool:
-    """Whether the same, begun a little earlier, would have told the last frame better than a freeze."""
-    steps = max(2, round(_TEST_SECONDS * frame_rate))
+def _would_have_been_right(front: Foreground, flow_back: FlowBack, steps: int, frame_rate: float) -> bool:
+    """Whether the same, begun `steps` frames earlier, would have told the last frame better than a freeze."""
     if len(front.lumas) < 3 * steps:
         return True
     past = replace(front, lumas=front.lumas[:-steps], masks=front.masks[:-steps], tones=front.tones[:-steps])
-    actors = _passers(past, frame_rate)
+    actors = _passers(past, lambda back: flow_back(back + steps), frame_rate)
     if not actors:
         return True
     frozen, truth = past.lumas[-1], front.lumas[-1].astype(np.float32)
@@ -153,14 +155,14 @@ def _who_stays(front: Foreground, actors: Sequence[Actor], frame_rate: float) ->
         there, area = labels == index, int(stats[index, cv2.CC_STAT_AREA])
         if area >= _LEAST_AREA * there.size and np.count_nonzero(passes[there]) < 0.1 * area:
             current |= np.asarray(there & (float(stirs[there].mean()) > _STIRS), np.uint8)
-    region, start = current.copy(), 0
+    region, start, most = current.copy(), 0, _MOST_GROWTH * np.count_nonzero(current)
     for back in range(1, len(front.masks) if current.any() else 0):
         near = grown(current, 2)
         _, labels = cv2.connectedComponents(front.masks[-1 - back])
         touched = np.unique(labels[near > 0])
         earlier = np.asarray(np.isin(labels, touched[touched > 0]), np.uint8)
         met = any(np.any(actor.was(back) & earlier) for actor in actors if back < len(actor.path))
-        if met or np.count_nonzero(earlier) > _MOST_GROWTH * np.count_nonzero(current):
+        if met or np.count_nonzero(earlier) > most:
             start = len(front.masks) - back
             break
         region |= earlier

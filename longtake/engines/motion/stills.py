@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 
@@ -16,9 +18,15 @@ class MovingStill:
 
     def __init__(self, still: Frame, path: Path) -> None:
         self._still = still
-        self._fine = FinePicture(still)
         self._path = path
-        self._depth = pseudo_depth(still)
+
+    @cached_property
+    def _fine(self) -> FinePicture:
+        return FinePicture(self._still)
+
+    @cached_property
+    def _depth(self) -> Map:
+        return pseudo_depth(self._still)
 
     def at(self, seconds: float) -> Frame:
         """The picture `seconds` after (negative: before) the moment when it is exactly the still."""

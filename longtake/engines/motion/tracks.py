@@ -7,7 +7,7 @@ of it is in pixels of the proxies.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -15,47 +15,57 @@ import numpy.typing as npt
 
 from longtake.engines.motion.flow import quick_flow
 from longtake.engines.motion.foreground import Foreground, Mask, opened
-from longtake.engines.motion.frame import Field, proxy, stretch
+from longtake.engines.motion.frame import Field
 from longtake.frames import Plane
 
 Numbers = npt.NDArray[np.float64]
+FlowBack = Callable[[int], Field]
+"""Frames before the last one → the flow from there to the frame before."""
 
-_FLOW_SIDE = 480
 _SEARCH = 3
 """Pixels around where flow says it was that a thing's earlier place is looked for."""
 _FOUND_AGAIN = 0.4
 """The share of a thing that must lie on what moves in an earlier frame."""
 _TOLD_APART = 6.0
 """Pixels of way after which what moves can be told from what stands."""
+_MOVING_PIXELS = 0.5
+_AGAINST = 0.5
+_LEAST_PART = 0.15
 _FOOT = 0.15
 """Of a thing's size: what stands and is smaller belongs to it all the same."""
 
 
-def flows_back(lumas: Sequence[Plane]) -> list[Field]:
-    """The flow of each frame to the one before it, from the last frame on; of the proxies' size and in their pixels."""
-    size = (lumas[0].shape[1], lumas[0].shape[0])
-    small = [proxy(luma, _FLOW_SIDE) for luma in lumas]
-    scale = np.float32(size[0] / small[0].shape[1])
-    pairs = zip(small[:0:-1], small[-2::-1], strict=True)
-    return [np.asarray(stretch(quick_flow(later, earlier), size) * scale, np.float32) for later, earlier in pairs]
+class FlowsBack:
+    """The flow of each frame to the one before it, from the last frame on; measured when it is first asked for."""
+
+    def __init__(self, lumas: Sequence[Plane]) -> None:
+        self._lumas = lumas
+        self._known: dict[int, Field] = {}
+
+    def __call__(self, back: int) -> Field:
+        """The flow of the frame `back` frames before the last, in its pixels."""
+        if back not in self._known:
+            self._known[back] = quick_flow(self._lumas[-1 - back], self._lumas[-2 - back])
+        return self._known[back]
 
 
-def path_of(mask: Mask, front: Foreground, flows: Sequence[Field], *, refined: bool) -> Numbers:
-    """(frames, 2): where the thing was 0, 1, … frames ago, seen from the last frame; as far back as it is found.
+def path_of(mask: Mask, front: Foreground, flow_back: FlowBack, length: int, *, refined: bool) -> Numbers:
+    """(frames, 2): where the thing was 0, 1, … frames ago, seen from the last frame; as far back as it is found, and at
+    most `length` frames.
 
     `refined`: looked for around where flow says, by its looks in the last frame, so that no error adds up.
     """
     rows, columns = np.nonzero(mask)
     at, path = np.zeros(2), [np.zeros(2)]
     search = _Search(mask, front.lumas[-1]) if refined else None
-    for back, flow in enumerate(flows):
+    for back in range(min(length, len(front.lumas) - 1)):
         x, y = np.rint(columns + at[0]).astype(int), np.rint(rows + at[1]).astype(int)
         inside = (x >= 0) & (x < mask.shape[1]) & (y >= 0) & (y < mask.shape[0])
         x, y = x[inside], y[inside]
         there = front.masks[-1 - back][y, x] > 0
         if np.count_nonzero(there) < _FOUND_AGAIN * len(columns):
             break
-        at = at + np.median(flow[y[there], x[there]], axis=0)
+        at = at + np.median(flow_back(back)[y[there], x[there]], axis=0)
         if search is not None:
             at = search.near(at, front.lumas[-2 - back])
         path.append(at)
@@ -105,6 +115,23 @@ def velocity_of(path: Numbers) -> Numbers:
 def wobble(path: Numbers, velocity: Numbers) -> float:
     apart = path + np.arange(len(path))[:, None] * velocity
     return float(np.sqrt(np.mean(np.sum((apart - apart.mean(axis=0)) ** 2, axis=1))))
+
+
+def parted(mask: Mask, flow: Field) -> list[Mask]:
+    """A piece of what moves, or its two parts where they move against each other: things that only touch."""
+    speed = np.linalg.norm(flow, axis=-1)
+    moves = (mask > 0) & (speed > _MOVING_PIXELS)
+    if not moves.any():
+        return [mask]
+    way = np.median(flow[moves], axis=0)
+    along = flow @ (way / max(float(np.linalg.norm(way)), 1e-6)).astype(np.float32)
+    against = opened(np.asarray(moves & (along < -_AGAINST * speed), np.uint8), 3)
+    with_it = opened(np.asarray(moves & (along > _AGAINST * speed), np.uint8), 3)
+    if min(np.count_nonzero(against), np.count_nonzero(with_it)) < _LEAST_PART * np.count_nonzero(mask):
+        return [mask]
+    near = [cv2.distanceTransform(1 - part, cv2.DIST_L2, 3) for part in (with_it, against)]
+    closer = np.asarray(near[0] <= near[1], np.uint8)
+    return [np.asarray(mask & closer, np.uint8), np.asarray(mask & (1 - closer), np.uint8)]
 
 
 def moving_part(mask: Mask, front: Foreground, path: Numbers) -> Mask:
