@@ -24,7 +24,7 @@ PROMPT = {"prompt": "A jellyfish in the ocean"}
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
-    return Rig.build(tmp_path_factory.mktemp("aimlapi"), wait_seconds=0.4)
+    return Rig.build(tmp_path_factory.mktemp("aimlapi"), wait_seconds=1.5)
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import count
+from itertools import count, islice, repeat
 
 import cv2
 import numpy as np
 
 from longtake.engines.motion.between import interpolation
 from longtake.engines.motion.blend import Servo
+from longtake.engines.motion.coast import Coast, coast, coasting
 from longtake.engines.motion.flow import Velocity, follow, optical_flow, quick_flow, velocity_at_end
 from longtake.engines.motion.frame import Frame, sharpen_to, sharpness
 from longtake.engines.motion.morph import Morph, ways_back
@@ -19,13 +20,16 @@ from longtake.engines.motion.plan import Footing, Jump, Planner, Run, Turn
 from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
 
-Piece = Run | Jump | Turn | Morph
+Piece = Run | Jump | Turn | Morph | Coast
+_ENDLESS = 2**31
 _STOP_SECONDS = 0.3
 _CALM_BASELINE_SECONDS = 0.25
 _LEAST_CALM_SECONDS, _MOST_CALM_SECONDS = 0.5, 1.5
 _CALM_LEVELS, _CALM_SHARE, _CALM_TONE = 6, 0.002, 1.5
 """Nothing moves where less of the picture than this share changes by more levels, and its mean by as little."""
 _CALM_SECONDS = 0.3
+_EVEN = 0.4
+"""How little a morph is eased: a movement that starts from rest is a freeze beside one that moves."""
 _SETTLING_SECONDS = 0.1
 """A motion that is taken over by another fades by 1/e in this time."""
 
@@ -55,7 +59,7 @@ class Continuation:
                 return
 
     def _walk(self) -> Iterator[tuple[Piece, int]]:
-        """The planner's walk; where that would turn back at once, forwards again and again if there is a way."""
+        """The planner's walk; where that would turn back at once: on as it went, or forwards again, if that can be."""
         last = len(self._proxies) - 1
         if self._planner is None:
             length, target = min(round(_CALM_SECONDS * self._frame_rate), self._calm // 2), last - self._calm
@@ -63,6 +67,8 @@ class Continuation:
                 yield Jump(last, target, 1, length, length), length
                 yield Run(target + length + 1, 1, self._calm - length), self._calm - length
         first, _ = next(self._planner.walk())
+        if isinstance(first, Turn) and self._coasting is not None:
+            yield coast(self._frame_rate), _ENDLESS
         if not isinstance(first, Turn) or not self._ways:
             yield from self._planner.walk()
             return
@@ -74,6 +80,10 @@ class Continuation:
     @cached_property
     def _ways(self) -> list[Morph]:
         return ways_back(self._tail, self._frame_rate)
+
+    @cached_property
+    def _coasting(self) -> Velocity | None:
+        return coasting(self._tail, self._frame_rate)
 
     def _morph(self, way: Morph) -> Iterator[Frame]:
         """Eased in and out, while what moves at either end goes on moving; where the two pictures do not meet at all
@@ -88,30 +98,41 @@ class Continuation:
                 yield servo.mix(first, second)
                 continue
             share = step / way.num_frames
-            share = share * share * (3 - 2 * share)
+            share = _EVEN * share + (1 - _EVEN) * share * share * (3 - 2 * share)
             left, ahead = (settling * -math.expm1(-steps / settling) for steps in (step, way.num_frames - step))
             own = (1 - share) ** 2 * left * self._velocity.field - share**2 * ahead * arriving
             drift = follow(own.astype(np.float32), 1.0) * np.float32(self._velocity.scale)
             yield sharpen_to(between.at(share, drift), self._sharpness)
         yield second
 
-    def render(self, piece: Piece) -> Iterator[Frame]:
-        """The frames of one piece. Whole frames are views on the clip's own."""
+    def render(self, piece: Piece, length: int) -> Iterator[Frame]:
+        """The first `length` frames of one piece. Whole frames are views on the clip's own."""
+        if isinstance(piece, Run | Coast):
+            return (self._one(piece, step) for step in range(length))
+        if isinstance(piece, Turn):
+            return islice(self._turn(piece), length)
+        return islice(self._morph(piece) if isinstance(piece, Morph) else self._jump(piece), length)
+
+    def render_backwards(self, piece: Piece, length: int) -> Iterator[Frame]:
+        """The same from the last one to the first. What is mixed in its own order is held whole: a second at most."""
+        if isinstance(piece, Run | Coast):
+            return (self._one(piece, step) for step in reversed(range(length)))
+        return reversed(list(self.render(piece, length)))
+
+    def _one(self, piece: Run | Coast, step: int) -> Frame:
         if isinstance(piece, Run):
-            for step in range(piece.num_frames):
-                yield self._at(piece.start + piece.direction * step)
-        elif isinstance(piece, Turn):
-            # What slows down comes back through the same places.
-            half = piece.half
-            ahead = [self._at(piece.at + piece.direction * (k - k * k / (2 * half))) for k in range(1, half)]
-            yield from ahead
-            yield self._at(piece.at + piece.direction * half / 2)
-            yield from reversed(ahead)
-            yield self._at(piece.at)
-        elif isinstance(piece, Morph):
-            yield from self._morph(piece)
-        else:
-            yield from self._jump(piece)
+            return self._at(piece.start + piece.direction * step)
+        assert self._coasting is not None
+        return sharpen_to(self._coasting.carry(self._tail.picture(-1), piece.steps(step + 1)), self._sharpness)
+
+    def _turn(self, turn: Turn) -> Iterator[Frame]:
+        """What slows down comes back through the same places."""
+        half = turn.half
+        ahead = [self._at(turn.at + turn.direction * (k - k * k / (2 * half))) for k in range(1, half)]
+        yield from ahead
+        yield self._at(turn.at + turn.direction * half / 2)
+        yield from reversed(ahead)
+        yield self._at(turn.at)
 
     def _jump(self, jump: Jump) -> Iterator[Frame]:
         servo = Servo(jump.num_mixed, self.energy, self._at(jump.source))
@@ -151,10 +172,10 @@ class Rest:
     def plan(self, num_frames: int) -> Iterator[tuple[Piece, int]]:
         yield Run(len(self._tail.proxies) - 1, 1, num_frames), num_frames
 
-    def render(self, piece: Piece) -> Iterator[Frame]:
-        assert isinstance(piece, Run)
-        for _ in range(piece.num_frames):
-            yield self._tail.picture(-1)
+    def render(self, _piece: Piece, length: int) -> Iterator[Frame]:
+        return repeat(self._tail.picture(-1), length)
+
+    render_backwards = render
 
 
 def _calm_frames(proxies: Sequence[Plane], frame_rate: float) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from longtake.engines.motion.append import Continuation, Rest
 from longtake.engines.motion.camera import Path, Pose, view
+from longtake.engines.motion.coast import Coast
 from longtake.engines.motion.flow import mean_squared
 from longtake.engines.motion.frame import Frame, frame_at, proxy, sample_grid, sharpen_to, sharpness, warp
 from longtake.engines.motion.momentum import Course, Speed, camera_speed, course
@@ -154,18 +155,16 @@ class ClipEnd:
     def away(self, num_frames: int) -> Iterator[Frame]:
         index = 0
         for piece, length in self._continuation.plan(num_frames):
-            for frame, _ in zip(self._continuation.render(piece), range(length), strict=False):
+            for frame in self._continuation.render(piece, length):
                 yield self._seen(frame, index)
                 index += 1
 
     def towards(self, num_frames: int) -> Iterator[Frame]:
         index = num_frames
         for piece, length in reversed(list(self._continuation.plan(num_frames))):
-            # A passage is mixed in its own order, so it is held whole: half a second at the most.
-            frames = [frame for frame, _ in zip(self._continuation.render(piece), range(length), strict=False)]
-            while frames:
+            for frame in self._continuation.render_backwards(piece, length):
                 index -= 1
-                yield self._seen(frames.pop(), index)
+                yield self._seen(frame, index)
 
     def energy(self) -> float:
         return self._continuation.energy
@@ -179,6 +178,8 @@ class ClipEnd:
                     return f"The shot plays back {'from' if self._is_forward else 'up to'} the seam: {cannot}"
                 when = f"After {seconds:.1f} s" if self._is_forward else f"Until {seconds:.1f} s ahead of the seam"
                 return f"{when} the shot plays back: {cannot}"
+            if isinstance(piece, Coast):
+                return f"What changes goes on as it did, slower and slower: {cannot}"
             if isinstance(piece, Morph):
                 return f"The shot goes on with moments of its own, each moved into from its last frame: {cannot}"
             if isinstance(piece, Jump):

@@ -1,0 +1,69 @@
+"""What changes steadily and one way, a flower that opens, clouds that drift, goes on so, slower and slower.
+
+Only where that would have been right before: begun at several earlier moments, it has to tell the last frame clearly
+better than a freeze.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from longtake.engines.motion.flow import Velocity, follow, mean_squared, optical_flow
+from longtake.engines.motion.frame import Field, sample_grid
+from longtake.engines.motion.tail import Tail
+from longtake.frames import Plane
+
+_BASES_SECONDS = (0.2, 0.35, 0.5)
+"""The velocity is the median of those over these times: what flutters evens out."""
+_TESTS_SECONDS = (0.25, 0.5, 0.75, 1.0)
+_LEAST_GAIN = 0.65
+"""What coasts is told at every one of these times with an error below this share of a freeze's."""
+_SETTLING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Coast:
+    """On and on as it went."""
+
+    settling: float
+    """The frames in which its speed falls to 1/e."""
+
+    def steps(self, index: int) -> float:
+        """How far it has come after `index` frames, in frames at the first speed."""
+        return self.settling * -math.expm1(-index / self.settling)
+
+
+def coast(frame_rate: float) -> Coast:
+    """Slow enough to be believed, and at an end when nothing can be said any more."""
+    return Coast(_SETTLING_SECONDS * frame_rate)
+
+
+def coasting(tail: Tail, frame_rate: float) -> Velocity | None:
+    """The velocity with which the clip goes on; None where it does not go on steadily."""
+    proxies, last = tail.proxies, tail.proxies[-1]
+    for seconds in _TESTS_SECONDS:
+        steps = round(seconds * frame_rate)
+        before = proxies[:-steps]
+        if len(before) <= round(_BASES_SECONDS[-1] * frame_rate):
+            return None
+        told = sample_grid(before[-1].astype(np.float32), follow(_steady(before, frame_rate), steps))
+        wrong = float(np.mean((told - last) ** 2))
+        if wrong > _LEAST_GAIN * mean_squared(before[-1], last):
+            return None
+    return Velocity(_steady(proxies, frame_rate), tail.scale, 1.0, 0.0)
+
+
+def _steady(proxies: Sequence[Plane], frame_rate: float) -> Field:
+    """Proxy pixels a frame, at the last frame."""
+    flows = []
+    for seconds in _BASES_SECONDS:
+        base = max(1, round(seconds * frame_rate))
+        flows.append(optical_flow(proxies[-1], proxies[-1 - base]) / np.float32(-base))
+    middle = np.median(flows, axis=0).astype(np.float32)
+    calm = [cv2.medianBlur(np.ascontiguousarray(middle[..., axis]), 5) for axis in (0, 1)]
+    return np.asarray(cv2.GaussianBlur(np.dstack(calm), (0, 0), 3.0), np.float32)
