@@ -171,6 +171,24 @@ def test_a_thousand_frames_come_in_small_batches(engine: Engine) -> None:
     assert max(sizes) <= 8
 
 
+@pytest.mark.parametrize("cell", [Cell("clip", "nothing"), Cell("nothing", "clip"), Cell("still", "nothing")], ids=str)
+def test_ten_thousand_frames_are_ten_thousand_frames(engine: Engine, cell: Cell) -> None:
+    counts = Listener()
+    batches = (batch.num_frames for batch in engine.render(shot_of(cell, (32, 24), 10_000), counts))
+    assert sum(batches) == counts.counts[-1] == 10_000
+
+
+@pytest.mark.parametrize("cell", [Cell("clip", "nothing"), Cell("still", "clip"), Cell("still", "still")], ids=str)
+def test_pictures_as_large_as_4k_are_rendered(engine: Engine, cell: Cell) -> None:
+    small = panned((240, 136), 9)
+    large = Frames(
+        tuple(np.tile(plane, (1, 16, 16))[:, : 2160 // (1 + (n > 0))] for n, plane in enumerate(small.planes))
+    )
+    before, after = (None if kind == "nothing" else large if kind == "clip" else large[:1] for kind in cell)
+    frames = rendered(engine, shot_of(cell, (3840, 2160), 2, before=before, after=after))
+    assert (frames.num_frames, frames.width, frames.height) == (2, 3840, 2160)
+
+
 @pytest.mark.parametrize("cell", [Cell("clip", "nothing"), Cell("nothing", "clip")], ids=str)
 def test_memory_does_not_grow_with_length(engine: Engine, cell: Cell) -> None:
     peaks = []
