@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from longtake.engines.base import Frames, Shot
 from longtake.engines.motion import Motion
 from longtake.engines.motion import engine as engine_module
 from longtake.engines.motion.frame import Frame, frame_at
+from longtake.engines.motion.patience import go_on, stopping
 from longtake.errors import Cancelled
 from longtake.video import Cell, VideoFormat
 
@@ -74,10 +76,7 @@ def test_who_closes_the_rendering_ends_its_thread() -> None:
     next(rendering)
     assert isinstance(rendering, Generator)
     rendering.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("longtake-motion"):
-            thread.join(5)
-            assert not thread.is_alive()
+    longest_wait_for_the_thread()
 
 
 def test_a_cancel_does_not_wait_for_the_ends_to_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +87,65 @@ def test_a_cancel_does_not_wait_for_the_ends_to_be_looked_at(monkeypatch: pytest
         next(Motion().render(shot(), Listener(cancel_on=2)))
     assert time.monotonic() - started < 0.2
     looked_at.set()
+
+
+def longest_wait_for_the_thread() -> float:
+    """Seconds until no rendering thread lives."""
+    started = time.monotonic()
+    for thread in threading.enumerate():
+        if thread.name.startswith("longtake-motion"):
+            thread.join(5)
+            assert not thread.is_alive()
+    return time.monotonic() - started
+
+
+def test_a_cancel_ends_the_looking_at_the_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def looking(*_: object) -> Iterator[Frame]:
+        while True:
+            go_on()
+
+    monkeypatch.setattr(engine_module, "_frames", looking)
+    with pytest.raises(Cancelled, match="taken back"):
+        next(Motion().render(shot(), Listener(cancel_on=2)))
+    assert longest_wait_for_the_thread() < 0.2
+
+
+def test_who_closes_the_rendering_ends_a_batch_within_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled, made = threading.Event(), []
+
+    def frames(*_: object) -> Iterator[Frame]:
+        for number in range(100):
+            if number == 6:
+                cancelled.wait(5)
+            made.append(number)
+            yield frame_at(clip(), 0)
+
+    class Impatient(Listener):
+        def progress(self, num_frames: int) -> None:
+            if len(made) == 6:
+                raise Cancelled("taken back")
+
+    monkeypatch.setattr(engine_module, "_frames", frames)
+    rendering = Motion().render(shot(100), Impatient())
+    with pytest.raises(Cancelled):
+        list(rendering)
+    cancelled.set()
+    longest_wait_for_the_thread()
+    assert made == list(range(7))
+
+
+def test_nobody_else_is_stopped() -> None:
+    go_on()
+    given_up = threading.Event()
+    given_up.set()
+    with stopping(given_up):
+        with stopping(threading.Event()):
+            go_on()
+        with pytest.raises(Cancelled):
+            go_on()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(go_on).result()
+    go_on()
 
 
 def test_what_fails_while_the_ends_are_looked_at_reaches_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:

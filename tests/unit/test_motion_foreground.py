@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longtake.engines.motion.foreground import SAMPLES, Tone, foreground, median_of_nine, shifted, spread
+from longtake.engines.motion.frame import proxy
 from longtake.engines.motion.tracks import FlowsBack, path_of, velocity_of, wobble
+from longtake.engines.motion.uncover import Part
 
 Luma = npt.NDArray[np.uint8]
 WIDTH, HEIGHT = 160, 96
@@ -112,3 +114,18 @@ def test_a_mask_moves_by_whole_pixels_and_nothing_comes_in() -> None:
     moved = shifted(mask, np.array([2.4, -0.6]))
     assert np.argwhere(moved).tolist() == [[1, 8], [1, 9], [2, 8], [2, 9]]
     assert not shifted(mask, np.array([20.0, 0.0])).any()
+
+
+def test_what_another_light_leaves_of_black_is_black() -> None:
+    assert Tone(1.0, 40.0).undo(np.array([[16, 20, 60]], np.uint8)).tolist() == [[0, 0, 20]]
+
+
+@pytest.mark.parametrize("size", [(498, 280), (640, 268), (2048, 858), (704, 480), (480, 201)])
+def test_any_box_of_the_grid_is_of_one_size_with_its_part_of_the_plane(size: tuple[int, int]) -> None:
+    plane = np.zeros((size[1], size[0]), np.uint8)
+    grid = proxy(plane, 480)
+    rows, columns = grid.shape
+    for left, top in ((0, 0), (columns // 3, rows // 3), (columns - 61, rows - 41)):
+        for width, height in ((61, 41), (columns - left, rows - top)):
+            part = Part(plane.shape, grid.shape, (left, top, width, height))
+            assert part.of(np.zeros_like(grid)).shape == plane[part.where].shape

@@ -93,7 +93,7 @@ def made(clip: Frames, num_frames: int, *, ahead: bool = False, seed: int = 0) -
 def taken(clip: Frames) -> Passing | None:
     tail = usable_tail(clip, RATE)
     assert tail is not None
-    return passing(tail, RATE)
+    return passing(tail, RATE, 0)
 
 
 def place(look: Map, luma: Luma) -> tuple[float, float]:

@@ -8,7 +8,7 @@ Schödl et al. 2000, of one thing instead of a picture).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import cv2
@@ -28,7 +28,8 @@ _RECENT_SECONDS = 0.2
 _RECENT_FRAMES = 5
 _SETTLING_SECONDS = 0.15
 _LEAST_HISTORY_SECONDS = 0.3
-_LEAST_AREA = 0.0007
+MOST_ACTORS = 12
+LEAST_AREA = 0.0007
 """Of the picture: smaller things are noise, or leaves."""
 _MOST_AREA = 0.35
 _LEAST_PIXELS = 5.0
@@ -42,13 +43,13 @@ _LEAST_RETURN, _RETURN_SHARE, _RETURN_OF_WAY = 2.0, 0.06, 0.18
 _AT_REST = 0.35
 """An actor whose speed, where its path begins, is below this share of its speed now, stood there before."""
 _MARGIN = 2
-"""Proxy pixels around what differs from the plate that move along: motion blur, and what compression smears."""
+"""Proxy pixels of room around a matte, which is softened."""
 _MOST_MIXED = 4
 _SWING = 0.1
 """Of an actor's size: how far its limbs may reach beyond its shape in the last frame."""
 _CROWDED = 0.3
-_NEARLY = 0.4
-_NEAR = 8
+_NEARLY = 0.5
+_NEAR = 5
 _LEAST_CYCLE_SECONDS = 0.45
 _RECURS = 1.2
 """A look came back if it differs no more from the last one than the look half-way there did, times this."""
@@ -97,6 +98,10 @@ class Actor:
         """Its place `back` frames ago, by its shape in the last frame."""
         return shifted(self.own, self.path[min(back, len(self.path) - 1)])
 
+    def paced(self, pace: float) -> Actor:
+        """The same, going on at another share of its speed."""
+        return replace(self, velocity=(self.velocity[0] * pace, self.velocity[1] * pace))
+
     def place(self, steps: float) -> tuple[float, float]:
         """How far it has come `steps` frames after the last one."""
         faded = self.settling * -math.expm1(-steps / self.settling)
@@ -114,7 +119,9 @@ class Actor:
 def find_actors(front: Foreground, flow_back: FlowBack, frame_rate: float) -> list[Actor]:
     """Those in the last frame that pass through; nearest (lowest in the picture) last."""
     found, labels, stats, _ = cv2.connectedComponentsWithStats(front.masks[-1])
-    wanted = [index for index in range(1, found) if stats[index, cv2.CC_STAT_AREA] >= _LEAST_AREA * labels.size]
+    areas = stats[:, cv2.CC_STAT_AREA]
+    largest = sorted(range(1, found), key=lambda index: -int(areas[index]))[:MOST_ACTORS]
+    wanted = [index for index in largest if areas[index] >= LEAST_AREA * labels.size]
     masks = [part for index in wanted for part in parted(np.asarray(labels == index, np.uint8), flow_back(0))]
     actors = [_actor(mask, front, flow_back, frame_rate) for mask in masks]
     return sorted((actor for actor in actors if actor is not None), key=lambda actor: actor.box[3])
@@ -168,7 +175,7 @@ def _passes(mask: Mask, own: Mask, front: Foreground, way: float, velocity: Numb
 def _with_looks(own: Mask, path: Numbers, velocity: Numbers, front: Foreground, rate: float) -> Actor:
     box = _box(own, _NEAR + _MARGIN)
     reach = _inside(path, _box(own, 0), own.shape)
-    alone = takewhile(lambda back: _is_alone(own, path, front, back), range(reach))
+    alone = takewhile(lambda back: front.tones[-1 - back].is_same and _is_alone(own, path, front, back), range(reach))
     looks = [Look(-1 - k, _pair(path[k]), _matte(_shape(own, path[k], front, k), path[k], box)) for k in alone]
     cycle, num_mixed = _cycle(path[: len(looks)], box, own, front, rate)
     latest = velocity_of(path[: max(_RECENT_FRAMES, round(_RECENT_SECONDS * rate)) + 1])
@@ -225,7 +232,7 @@ def _is_alone(own: Mask, path: Numbers, front: Foreground, back: int) -> bool:
 def _matte(shape: Mask, moved: Numbers, box: Box) -> Map:
     """Softened, over the box moved in whole pixels."""
     x, y = (round(float(value)) for value in moved)
-    soft = cv2.GaussianBlur(grown(shape, _MARGIN - 1).astype(np.float32), (0, 0), 1.0)
+    soft = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 1.0)
     left, top, right, bottom = box
     size = right - left, bottom - top
     centre = (left + x + (size[0] - 1) / 2, top + y + (size[1] - 1) / 2)

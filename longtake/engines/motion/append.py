@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from longtake.engines.motion.between import interpolation
-from longtake.engines.motion.blend import Servo
-from longtake.engines.motion.coast import Coast, coast, coasting
+from longtake.engines.motion.blend import Servo, shift_tone
+from longtake.engines.motion.coast import Coast, Coasting, coast, coasting
 from longtake.engines.motion.flow import Velocity, follow, optical_flow, quick_flow, velocity_at_end
 from longtake.engines.motion.frame import Frame, sharpen_to, sharpness
 from longtake.engines.motion.morph import Morph, ways_back
@@ -23,10 +23,11 @@ from longtake.frames import Plane
 Piece = Run | Jump | Turn | Morph | Coast
 _ENDLESS = 2**31
 _STOP_SECONDS = 0.3
-_CALM_BASELINE_SECONDS = 0.25
-_LEAST_CALM_SECONDS, _MOST_CALM_SECONDS = 0.5, 1.5
-_CALM_LEVELS, _CALM_SHARE, _CALM_TONE = 6, 0.002, 1.5
-"""Nothing moves where less of the picture than this share changes by more levels, and its mean by as little."""
+_CALM_BASELINE_SECONDS = 0.125
+_LEAST_CALM_SECONDS, _MOST_CALM_SECONDS = 0.25, 1.5
+_CALM_LEVELS, _CALM_SHARE, _CALM_TONE = 6, 0.002, 12.0
+"""Nothing moves where less of the picture than this share changes by more levels, and its mean by few enough."""
+_SEEN_LEVELS = 0.5
 _CALM_SECONDS = 0.3
 _EVEN = 0.4
 """How little a morph is eased: a movement that starts from rest is a freeze beside one that moves."""
@@ -82,7 +83,7 @@ class Continuation:
         return ways_back(self._tail, self._frame_rate)
 
     @cached_property
-    def _coasting(self) -> Velocity | None:
+    def _coasting(self) -> Coasting | None:
         return coasting(self._tail, self._frame_rate)
 
     def _morph(self, way: Morph) -> Iterator[Frame]:
@@ -123,7 +124,8 @@ class Continuation:
         if isinstance(piece, Run):
             return self._at(piece.start + piece.direction * step)
         assert self._coasting is not None
-        return sharpen_to(self._coasting.carry(self._tail.picture(-1), piece.steps(step + 1)), self._sharpness)
+        carried = self._coasting.carry(self._tail.picture(-1), piece.steps(step + 1), step + 1)
+        return sharpen_to(carried, self._sharpness)
 
     def _turn(self, turn: Turn) -> Iterator[Frame]:
         """What slows down comes back through the same places."""
@@ -141,6 +143,14 @@ class Continuation:
             arrived = self._at(jump.target + ahead)
             yield servo.mix(self._at(jump.source + ahead), arrived) if step <= jump.num_mixed else arrived
 
+    def _in_light(self, index: int) -> Frame:
+        """A frame of the clip; where that is calm, in the last one's light, so that nothing pulses as it goes round."""
+        frame = self._tail.picture(index)
+        if not self._calm:
+            return frame
+        lack = float(self._proxies[-1].mean()) - float(self._proxies[index].mean())
+        return shift_tone(frame, (lack, 0.0, 0.0), 1.0) if abs(lack) > _SEEN_LEVELS else frame
+
     def _at(self, position: float) -> Frame:
         """The picture at a fractional frame number, past the clip's end too.
 
@@ -150,7 +160,7 @@ class Continuation:
         nearest = min(max(round(position), 0), last)
         away = position - nearest
         if abs(away) < 1e-6:
-            return self._tail.picture(nearest)
+            return self._in_light(nearest)
         if position > last:
             warped = self._velocity.carry(self._tail.picture(last), away)
         else:
@@ -181,15 +191,14 @@ class Rest:
 def _calm_frames(proxies: Sequence[Plane], frame_rate: float) -> int:
     """How many of the last frames show nothing that moves but noise; 0 where they are too few to go on with."""
     baseline = max(1, round(_CALM_BASELINE_SECONDS * frame_rate))
-    last, calm = cv2.blur(proxies[-1], (5, 5)), 0
+    last, calm = cv2.blur(proxies[-1], (5, 5)).astype(np.float32), 0
     most = min(len(proxies) - 1, round(_MOST_CALM_SECONDS * frame_rate))
-    later = last
     for back in range(baseline, most + 1, baseline):
-        earlier = cv2.blur(proxies[-1 - back], (5, 5))
-        moved = float(np.mean(cv2.absdiff(earlier, later) > _CALM_LEVELS))
-        if moved > _CALM_SHARE or abs(float(earlier.mean()) - float(last.mean())) > _CALM_TONE:
+        apart = last - cv2.blur(proxies[-1 - back], (5, 5))
+        tone = float(apart.mean())
+        if float(np.mean(np.abs(apart - tone) > _CALM_LEVELS)) > _CALM_SHARE or abs(tone) > _CALM_TONE:
             break
-        later, calm = earlier, back
+        calm = back
     return calm if calm >= _LEAST_CALM_SECONDS * frame_rate else 0
 
 

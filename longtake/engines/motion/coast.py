@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from longtake.engines.motion.flow import Velocity, follow, mean_squared, optical_flow
-from longtake.engines.motion.frame import Field, sample_grid
+from longtake.engines.motion.flow import follow, mean_squared, optical_flow, quick_flow
+from longtake.engines.motion.frame import Field, Frame, sample_grid, warp
 from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
 
@@ -24,6 +24,9 @@ _TESTS_SECONDS = (0.25, 0.5, 0.75, 1.0)
 _LEAST_GAIN = 0.65
 """What coasts is told at every one of these times with an error below this share of a freeze's."""
 _SETTLING_SECONDS = 1.0
+_FLUTTER_SECONDS = 0.8
+_SMOOTH = 8.0
+"""Proxy pixels: what flutters in smaller parts than this is noise of the measuring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,35 @@ def coast(frame_rate: float) -> Coast:
     return Coast(_SETTLING_SECONDS * frame_rate)
 
 
-def coasting(tail: Tail, frame_rate: float) -> Velocity | None:
-    """The velocity with which the clip goes on; None where it does not go on steadily."""
+class Coasting:
+    """How a clip goes on from its last frame: steadily, and fluttering about that as it fluttered."""
+
+    def __init__(self, tail: Tail, steady: Field, frame_rate: float) -> None:
+        self._proxies = tail.proxies
+        self._scale = np.float32(tail.scale)
+        self._steady = steady
+        self._flutters: dict[int, Field] = {}
+        self._most = min(len(tail.proxies) - 1, max(1, round(_FLUTTER_SECONDS * frame_rate)))
+
+    def carry(self, frame: Frame, steps: float, index: int) -> Frame:
+        """`frame`, the last one, as it would look `index` frames later, when it has come `steps` frames' way."""
+        # What swung to one side comes by on the other: so its speed goes on through the last frame.
+        away = np.float32(steps) * self._steady - self._flutter(index)
+        return warp(frame, follow(np.asarray(away, np.float32), 1.0) * self._scale)
+
+    def _flutter(self, index: int) -> Field:
+        """How far things were from their steady way so many frames ago; to and fro, from the last frame on."""
+        back = self._most - abs(self._most - index % (2 * self._most))
+        if back == 0:
+            return np.zeros_like(self._steady)
+        if back not in self._flutters:
+            apart = quick_flow(self._proxies[-1], self._proxies[-1 - back]) + np.float32(back) * self._steady
+            self._flutters[back] = np.asarray(cv2.GaussianBlur(apart, (0, 0), _SMOOTH), np.float32)
+        return self._flutters[back]
+
+
+def coasting(tail: Tail, frame_rate: float) -> Coasting | None:
+    """None where the clip does not go on steadily."""
     proxies, last = tail.proxies, tail.proxies[-1]
     for seconds in _TESTS_SECONDS:
         steps = round(seconds * frame_rate)
@@ -55,7 +85,7 @@ def coasting(tail: Tail, frame_rate: float) -> Velocity | None:
         wrong = float(np.mean((told - last) ** 2))
         if wrong > _LEAST_GAIN * mean_squared(before[-1], last):
             return None
-    return Velocity(_steady(proxies, frame_rate), tail.scale, 1.0, 0.0)
+    return Coasting(tail, _steady(proxies, frame_rate), frame_rate)
 
 
 def _steady(proxies: Sequence[Plane], frame_rate: float) -> Field:

@@ -21,6 +21,7 @@ from longtake.engines.motion.tail import usable_tail
 from longtake.frames import Frames
 
 _ENERGY_SIDE = 240
+_LEAST_SPENT = 0.7
 _SOFTER = 0.25
 """The sharpness that a camera going on gives up for the logarithm of its magnification."""
 
@@ -55,6 +56,7 @@ class PictureEnd:
         """`shown`: the picture itself is the stretch's first frame (a still), else it is the one next to it."""
         self.picture = picture
         self.shown = shown
+        self._stands = path.concept == "static"
         self._moving = MovingStill(picture, path)
         self._seconds = (1 if forward else -1) / frame_rate
 
@@ -72,6 +74,8 @@ class PictureEnd:
         return mean_squared(*steps)
 
     def remark(self, _num_frames: int, /) -> str:
+        if self._stands:
+            return "The camera stands, as was asked for: the motion engine cannot move what is in a picture."
         if self.shown:
             return "The camera moves over the image: the motion engine cannot move what is in it."
         return "Too little of the clip moves for the motion engine to go on from, so the camera moves over its frame."
@@ -85,8 +89,11 @@ class CameraEnd:
 
     is_moving = True
 
-    def __init__(self, picture: Frame, speed: Speed, path: Path, frame_rate: float, *, forward: bool) -> None:
-        """`path`: the move to go over to, if it names one."""
+    def __init__(
+        self, picture: Frame, speed: Speed, path: Path, frame_rate: float, *, forward: bool, seed: int = 0
+    ) -> None:
+        """`path`: the move to go over to, if it names one. Another seed (but 0) spends less of the way there is."""
+        self._spent = float(np.random.default_rng(seed).uniform(_LEAST_SPENT, 1)) if seed else 1.0
         self.picture = picture
         self._speed = speed
         self._path = path
@@ -125,7 +132,8 @@ class CameraEnd:
 
     def _course(self, num_frames: int) -> Course:
         hands_over = bool(self._path.concept)
-        return course(self._speed, self.picture.size, max(num_frames, 1), self._frame_rate, hands_over=hands_over)
+        length, size = max(num_frames, 1), self.picture.size
+        return course(self._speed, size, length, self._frame_rate, hands_over=hands_over, spent=self._spent)
 
     def _at(self, way: Course, index: int) -> Frame:
         displacement = way.view(index)
@@ -211,7 +219,8 @@ class LayeredEnd(ClipEnd):
         goes = "goes on as it went" if self._is_forward else "comes in as it goes on"
         said = f"What passes through the picture {goes}, each thing a layer of its own"
         if self._layers.stays.any():
-            return f"{said}. Behind it: {super().remark(num_frames)}"
+            behind = super().remark(num_frames)
+            return f"{said}. Behind it, {behind[0].lower()}{behind[1:]}"
         return f"{said}: nothing that no frame shows can appear."
 
     def _seen(self, frame: Frame, index: int) -> Frame:
@@ -224,13 +233,11 @@ def end_of(frames: Frames, path: Path, frame_rate: float, *, is_still: bool, for
     picture = frame_at(in_order, -1)
     tail = None if is_still else usable_tail(in_order, frame_rate)
     speed = None if tail is None else camera_speed(tail, frame_rate)
-    if tail is None or speed is not None:
-        picture = Frame(*(np.ascontiguousarray(plane) for plane in picture))
     if speed is not None:
-        return CameraEnd(picture, speed, path, frame_rate, forward=forward)
+        return CameraEnd(picture, speed, path, frame_rate, forward=forward, seed=seed)
     if tail is None:
         return PictureEnd(picture, path, frame_rate, forward=forward, shown=is_still)
-    taken = passing(tail, frame_rate)
+    taken = passing(tail, frame_rate, seed)
     if taken is not None:
         return LayeredEnd(taken, picture, path, frame_rate, forward, seed)
     return ClipEnd(Continuation(tail, frame_rate, seed), picture, path, frame_rate, forward)

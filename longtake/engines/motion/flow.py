@@ -104,10 +104,16 @@ class Velocity:
     """How far the camera moves in a frame, in proxy pixels; 0 where it stands still."""
 
     def carry(self, frame: Frame, steps: float) -> Frame:
-        """`frame` as it would look `steps` (fractional, negative: earlier) frames later."""
+        """`frame` as it would look `steps` (fractional, negative: earlier) frames later.
+
+        What would come in over the border, which no frame shows, is drawn out from what is at the border.
+        """
         if steps == 0:
             return frame
-        return warp(frame, follow(self.field, steps) * np.float32(self.scale))
+        grid = pixel_grid((self.field.shape[1], self.field.shape[0]))
+        most = np.array([self.field.shape[1] - 1, self.field.shape[0] - 1], np.float32)
+        inside = np.clip(grid + follow(self.field, steps), 0, most) - grid
+        return warp(frame, np.asarray(inside, np.float32) * np.float32(self.scale))
 
 
 def velocity_at_end(proxies: Sequence[Plane], scale: float) -> Velocity:

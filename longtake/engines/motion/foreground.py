@@ -49,7 +49,8 @@ class Tone:
         """The luma as the last frame's exposure would show it."""
         if abs(self.gain - 1) < 0.005 and abs(self.offset) < 0.5:
             return luma
-        return np.asarray(cv2.convertScaleAbs(luma, alpha=1 / self.gain, beta=-self.offset / self.gain), np.uint8)
+        levels = np.clip((np.arange(256) - self.offset) / self.gain + 0.5, 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(luma, levels), np.uint8)
 
 
 @dataclass(frozen=True)

@@ -160,29 +160,32 @@ def _is_steady(proxies: Sequence[Plane], depth: Map, motion: Numbers, window: in
     return True
 
 
-def course(speed: Speed, size: tuple[int, int], num_frames: int, frame_rate: float, *, hands_over: bool) -> Course:
+def course(
+    speed: Speed, size: tuple[int, int], num_frames: int, frame_rate: float, *, hands_over: bool, spent: float = 1.0
+) -> Course:
     """Away from a clip's end: its speed at first, kept where the picture reaches so far, else slowing down.
 
-    `hands_over`: comes to rest in half a second, for another move to take its place.
+    `hands_over`: comes to rest in half a second, for another move to take its place. `spent`: the share that it takes
+    of the way there is.
     """
     sides, pan = np.array(size, np.float64), math.hypot(*speed.shift, *speed.parallax)
     outwards = speed.zoom < 0 and -speed.zoom * float(sides.min()) / 4 > 0.15 * pan
     stop = _HANDOVER_SECONDS * frame_rate if hands_over else math.inf
     limit = _MOST_ZOOM if speed.zoom >= 0 else _MOST_ZOOM_OUT if outwards else 0.02
-    rates = np.abs([speed.zoom / limit, speed.pull / _MOST_PULL, speed.near / _MOST_NEAR])
+    rates = np.abs([speed.zoom / limit, speed.pull / _MOST_PULL, speed.near / _MOST_NEAR]) / spent
     inwards = _travel(1.0, 1 / max(float(rates.max()), 1e-9), num_frames, stop)
-    roll = speed.roll * _travel(1.0, _MOST_ROLL / max(abs(speed.roll), 1e-9), num_frames, stop)
+    roll = speed.roll * _travel(1.0, spent * _MOST_ROLL / max(abs(speed.roll), 1e-9), num_frames, stop)
     zoom = speed.zoom * inwards
     own = max(float(zoom[-1]), 0.0)
     most = own if outwards else max(own, min(own + _PUSH, 0.16))
     ahead = sides * (_STRETCH_OUT if outwards else _SPENT * (1 - math.exp(-most)) / 2 + _STRETCH)
-    reach = np.abs(speed.shift) + 0.7 * np.abs(speed.parallax)
+    reach = (np.abs(speed.shift) + 0.7 * np.abs(speed.parallax)) / spent
     along = _travel(1.0, 1 / max(float((reach / np.maximum(ahead, 1e-9)).max()), 1e-9), num_frames, stop)
     lost = (num_frames - inwards[-1]) * float(np.max(rates * [limit, 0.3 * _MOST_PULL, 0.25 * _MOST_NEAR]))
     slows_down = lost > 0.01 or pan * (num_frames - along[-1]) > 0.01 * max(size)
     slows_down = slows_down or abs(speed.roll) * num_frames - abs(roll[-1]) > 0.01
     if not outwards:
-        needed = np.minimum(_needed_zoom(roll, along[:, None] * reach, sides), most) - zoom
+        needed = np.minimum(_needed_zoom(roll, along[:, None] * reach * spent, sides), most) - zoom
         zoom = zoom + _lagging(np.maximum.accumulate(np.maximum(needed, 0)), _LAG_SECONDS * frame_rate)
     turned = np.stack([np.exp(-zoom) * np.cos(roll) - 1, np.exp(-zoom) * np.sin(roll)], 1)
     shifts, pulls = along[:, None] * np.array(speed.shift), inwards[:, None] * np.array([speed.pull, speed.near])

@@ -5,18 +5,18 @@ would have been right before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from longtake.engines.motion.actors import Actor, find_actors
-from longtake.engines.motion.foreground import Foreground, Mask, foreground, grown
-from longtake.engines.motion.frame import Frame
-from longtake.engines.motion.layers import Layers, can_be_uncovered
+from longtake.engines.motion.actors import LEAST_AREA, Actor, find_actors
+from longtake.engines.motion.foreground import Foreground, Mask, foreground, grown, opened
+from longtake.engines.motion.frame import Field, Frame
+from longtake.engines.motion.layers import Layers
 from longtake.engines.motion.tail import Tail
 from longtake.engines.motion.tracks import FlowBack, FlowsBack
-from longtake.frames import Frames, Plane
+from longtake.engines.motion.uncover import Opening, opening
 
 _LEAST_CORNERS = 6
 _STANDS_PIXELS = 0.7
@@ -28,10 +28,12 @@ _LEAST_GAIN = 0.85
 """Layers are taken where they would have predicted the last frame with an error below this share of a freeze's."""
 _LEAST_FRAMES = 8
 _LEAST_SECONDS = 0.5
-_LEAST_AREA = 0.0007
 _MOST_GROWTH = 1.3
 """What stays and was larger by more has met something else."""
-_LITTLE = 0.04
+_PACES = (0.9, 1.06)
+_LITTLE = 0.3
+_GOES_PIXELS = 12.0
+"""Proxy pixels a second."""
 _STIRS = 0.03
 _STIR_SECONDS = 0.15
 _MOST_AREA = 0.5
@@ -66,32 +68,55 @@ class _Behind(Tail):
         return self.layers.background(self.start + index % len(self.proxies))
 
 
-def passing(tail: Tail, frame_rate: float) -> Passing | None:
-    """None where the camera moves, nothing passes, or layers would have been wrong so far."""
+Passer = tuple[Actor, Opening]
+
+
+def passing(tail: Tail, frame_rate: float, seed: int) -> Passing | None:
+    """None where the camera moves, nothing passes, or layers would have been wrong so far.
+
+    Another seed (but 0) lets what passes go on a little slower or faster, once it has left the seam behind.
+    """
     front = foreground(tail.proxies)
     if not front.masks[-1].any() or not _has_a_plate(front, frame_rate):
         return None
-    steps = max(2, round(_TEST_SECONDS * frame_rate))
     flow_back = FlowsBack(front.lumas)
-    actors = _passers(front, flow_back, frame_rate)
-    if not actors or not _would_have_been_right(front, flow_back, steps, frame_rate):
+    passers = _passers(front, flow_back, frame_rate)
+    if not passers or not _would_have_been_right(tail, flow_back, frame_rate):
         return None
+    actors = [actor.paced(_pace(seed)) for actor, _ in passers]
     stays, alone = _who_stays(front, actors, frame_rate)
     other = [index for index, tone in enumerate(front.tones) if not tone.is_same]
     start, count = other[-1] + 1 if other else 0, len(front.lumas)
     least = max(_LEAST_FRAMES, round(_LEAST_SECONDS * frame_rate))
     if count - max(start, alone) >= least:
         start = max(start, alone)
-    elif np.count_nonzero(stays) > _LITTLE * stays.size:
+    elif _left_standing(front, actors, flow_back(0), frame_rate) > _LITTLE:
         return None
     else:
         stays = np.zeros_like(stays)
-    return Passing(Layers(tail, front, actors, stays), start if count - start >= least else count - 1)
+    layers = Layers(tail, front, actors, [opening for _, opening in passers], stays)
+    return Passing(layers, start if count - start >= least else count - 1)
 
 
-def _passers(front: Foreground, flow_back: FlowBack, frame_rate: float) -> list[Actor]:
+def _left_standing(front: Foreground, actors: Sequence[Actor], flow: Field, frame_rate: float) -> float:
+    """How much goes somewhere and would stand still all the same, as a share of what passes."""
+    passes = np.maximum.reduce([actor.own for actor in actors])
+    lag = min(len(front.lumas) - 1, max(1, round(_STIR_SECONDS * frame_rate)))
+    been = np.maximum.reduce([actor.was(back) for actor in actors for back in range(lag + 1)])
+    goes = (np.linalg.norm(flow, axis=-1) * frame_rate > _GOES_PIXELS) & (front.masks[-1] > 0)
+    stirs = cv2.absdiff(front.lumas[-1], front.lumas[-1 - lag]) > front.threshold
+    left = opened(np.asarray(goes & stirs & (grown(been, 4) == 0), np.uint8), 5)
+    return np.count_nonzero(left) / float(np.count_nonzero(passes))
+
+
+def _pace(seed: int) -> float:
+    return float(np.random.default_rng(seed).uniform(*_PACES)) if seed else 1.0
+
+
+def _passers(front: Foreground, flow_back: FlowBack, frame_rate: float) -> list[Passer]:
     """Those behind which enough of the scene is known."""
-    return [actor for actor in find_actors(front, flow_back, frame_rate) if can_be_uncovered(actor, front)]
+    found = ((actor, opening(actor, front)) for actor in find_actors(front, flow_back, frame_rate))
+    return [(actor, behind) for actor, behind in found if behind is not None]
 
 
 def _has_a_plate(front: Foreground, frame_rate: float) -> bool:
@@ -120,28 +145,35 @@ def _has_a_plate(front: Foreground, frame_rate: float) -> bool:
     return True
 
 
-def _would_have_been_right(front: Foreground, flow_back: FlowBack, steps: int, frame_rate: float) -> bool:
-    """Whether the same, begun `steps` frames earlier, would have told the last frame better than a freeze."""
-    if len(front.lumas) < 3 * steps:
+def _would_have_been_right(tail: Tail, flow_back: FlowBack, frame_rate: float) -> bool:
+    """Whether the same, begun a little earlier, would have told the last frame better than a freeze.
+
+    A clip too short to tell, and one in which nothing passed then, get the benefit of the doubt.
+    """
+    steps = max(2, round(_TEST_SECONDS * frame_rate))
+    if len(tail.proxies) < 3 * steps:
         return True
-    past = replace(front, lumas=front.lumas[:-steps], masks=front.masks[:-steps], tones=front.tones[:-steps])
-    actors = _passers(past, lambda back: flow_back(back + steps), frame_rate)
-    if not actors:
+    past = foreground(tail.proxies[:-steps])
+    passers = _passers(past, lambda back: flow_back(back + steps), frame_rate)
+    if not passers:
         return True
-    frozen, truth = past.lumas[-1], front.lumas[-1].astype(np.float32)
-    stage = Layers(_luma_only(past.lumas), past, actors, np.zeros_like(past.masks[0]))
-    made = stage.compose(stage.backdrop, steps).y
-    there = cv2.absdiff(made, frozen) > front.threshold
+    actors, openings = zip(*passers, strict=True)
+    stage = Layers(_Lumas(tail.frames, past.lumas), past, actors, openings, np.zeros_like(past.masks[-1]))
+    made, frozen = stage.compose(stage.backdrop, steps).y, past.lumas[-1]
+    there = cv2.absdiff(made, frozen) > past.threshold
     if not there.any():
         return True
+    truth = tail.proxies[-1].astype(np.float32)
     ours, freeze = (float(np.mean((plane.astype(np.float32) - truth)[there] ** 2)) for plane in (made, frozen))
     return ours < _LEAST_GAIN * freeze
 
 
-def _luma_only(lumas: list[Plane]) -> Tail:
-    rows, columns = lumas[0].shape
-    blank = np.zeros((len(lumas), rows // 2, columns // 2), np.uint8)
-    return Tail(Frames((np.stack(lumas), blank, blank)), lumas)
+class _Lumas(Tail):
+    """The proxies themselves as pictures, of which only the luma counts."""
+
+    def picture(self, index: int) -> Frame:
+        luma = self.proxies[index]
+        return Frame(luma, luma[::2, ::2], luma[::2, ::2])
 
 
 def _who_stays(front: Foreground, actors: Sequence[Actor], frame_rate: float) -> tuple[Mask, int]:
@@ -153,7 +185,7 @@ def _who_stays(front: Foreground, actors: Sequence[Actor], frame_rate: float) ->
     current = np.zeros_like(front.masks[-1])
     for index in range(1, found):
         there, area = labels == index, int(stats[index, cv2.CC_STAT_AREA])
-        if area >= _LEAST_AREA * there.size and np.count_nonzero(passes[there]) < 0.1 * area:
+        if area >= LEAST_AREA * there.size and np.count_nonzero(passes[there]) < 0.1 * area:
             current |= np.asarray(there & (float(stirs[there].mean()) > _STIRS), np.uint8)
     region, start, most = current.copy(), 0, _MOST_GROWTH * np.count_nonzero(current)
     for back in range(1, len(front.masks) if current.any() else 0):

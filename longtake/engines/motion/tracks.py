@@ -31,6 +31,9 @@ _TOLD_APART = 6.0
 _MOVING_PIXELS = 0.5
 _AGAINST = 0.5
 _LEAST_PART = 0.15
+_CLEARLY = 0.7
+"""How much smaller one difference has to be than another to tell that it is the right one."""
+_FAR = 0.25
 _FOOT = 0.15
 """Of a thing's size: what stands and is smaller belongs to it all the same."""
 
@@ -146,15 +149,18 @@ def moving_part(mask: Mask, front: Foreground, path: Numbers) -> Mask:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     along = cv2.warpAffine(before, shift, last.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     by_moving, by_standing = _differences(last, np.asarray(along, np.uint8)), _differences(last, before)
-    moves = (mask > 0) & (by_moving < 0.7 * by_standing - 0.5)
-    stands = by_standing < 0.7 * by_moving - 0.5
+    moves = (mask > 0) & (by_moving < _CLEARLY * by_standing - 0.5)
+    stands = (mask > 0) & (by_standing < np.minimum(_CLEARLY * by_moving - 0.5, 0.5 * front.threshold))
     if not moves.any():
         return np.zeros_like(mask)
+    if not stands.any():
+        return mask
     near = [cv2.distanceTransform(np.asarray(~which, np.uint8), cv2.DIST_L2, 3) for which in (moves, stands)]
+    size = math.sqrt(np.count_nonzero(mask))
     stale = np.asarray((mask > 0) & (near[0] > near[1]), np.uint8)
-    # A foot that stands while its owner walks is small, and stays.
-    stale = opened(stale, max(3, round(_FOOT * math.sqrt(np.count_nonzero(mask)))) | 1)
-    rest = np.asarray(mask & (1 - stale), np.uint8)
+    # A foot that stands while its owner walks is small and close to the rest, and stays.
+    large = opened(stale, max(3, round(_FOOT * size)) | 1)
+    rest = np.asarray(mask & (1 - large) & (1 - (stale & (near[0] > _FAR * size))), np.uint8)
     found, labels, stats, _ = cv2.connectedComponentsWithStats(rest)
     areas = stats[1:, cv2.CC_STAT_AREA]
     return np.asarray(np.isin(labels, 1 + np.flatnonzero(areas > 0.2 * areas.max())), np.uint8) if found > 1 else rest
