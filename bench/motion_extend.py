@@ -85,7 +85,6 @@ def tail_of(clip: Clip, engine: Engine) -> Frames:
 def append(clip: Clip, engine: Engine, seconds: float, remarks: Remarks) -> Frames:
     num_frames = clip.format.num_frames(Fraction(seconds))
     shot = Shot(Cell("clip", "nothing"), clip.format, num_frames, before=tail_of(clip, engine), seed=1)
-    # Each batch is copied, since a batch's memory may be the engine's own.
     return joined(*engine.render(shot, remarks))
 
 

@@ -274,28 +274,38 @@ def _image(path: Path | None) -> KeyFrame | None:
     return KeyFrame(type="image", url=str(path)) if path else None
 
 
-def _run(
-    ends: tuple[KeyFrame | None, KeyFrame | None],
-    *,
-    out: Path,
-    seconds: Fraction,
-    prompt: str,
-    concepts: tuple[str, ...],
-    seed: int,
-    takes: int,
-    force: bool,
-    as_json: bool,
-    loop: bool = False,
-    aspect: str | None = None,
-    resolution: str = "720p",
-    fps: Fraction = Fraction(24),
-) -> None:
+def _run(ends: tuple[KeyFrame | None, KeyFrame | None], *, out: Path, force: bool, as_json: bool, **asked: Any) -> None:
+    """Makes what is asked for, and prints what came of it; `asked` as `_order` takes it."""
     if out.exists() and not force:
         raise CallerError(f"{out} exists; --force writes over it")
     paths = [Path(end.url or "") for end in ends if end]
     if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
         raise CallerError(f"{out} is what is to be extended: it is not written over")
-    order = Order(
+    order = _order(ends, **asked)
+    from longtake.engines.available import engines
+    from longtake.local import make
+    from longtake.settings import load
+
+    signal.signal(signal.SIGTERM, _leave)
+    with _progress() as tell:
+        made = make(order, out, engines()["motion"], max_still_pixels=load().max_still_pixels, tell=tell, force=force)
+    click.echo(json.dumps(_figures(made), indent=2) if as_json else _report(made))
+
+
+def _order(
+    ends: tuple[KeyFrame | None, KeyFrame | None],
+    *,
+    seconds: Fraction,
+    prompt: str,
+    concepts: tuple[str, ...],
+    seed: int,
+    takes: int,
+    loop: bool = False,
+    aspect: str | None = None,
+    resolution: str = "720p",
+    fps: Fraction = Fraction(24),
+) -> Order:
+    return Order(
         prompt=prompt,
         before=ends[0],
         after=ends[1],
@@ -308,14 +318,6 @@ def _run(
         takes=takes,
         loop=loop,
     )
-    from longtake.engines.available import engines
-    from longtake.local import make
-    from longtake.settings import load
-
-    signal.signal(signal.SIGTERM, _leave)
-    with _progress() as tell:
-        made = make(order, out, engines()["motion"], max_still_pixels=load().max_still_pixels, tell=tell, force=force)
-    click.echo(json.dumps(_figures(made), indent=2) if as_json else _report(made))
 
 
 def _own_aspect(first: KeyFrame | None) -> tuple[int, int]:

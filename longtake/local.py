@@ -58,24 +58,13 @@ def make(
         raise CallerError(f"what is made is an MP4: OUT must end in {', '.join(SUFFIXES)}, got {out.name}")
     with TemporaryDirectory(prefix=".longtake-", dir=_folder_of(out)) as folder:
         store = Store.in_folder(Path(folder))
-        ends: dict[str, Source] = {"frame0": None, "frame1": None}
-        for end, frame in order.ends:
-            tell(f"reading {Path(frame.url or '').name}", 0.0)
-            ends[end] = _read(end, frame, store, max_still_pixels, tell)
-        before, after = ends["frame0"], ends["frame1"]
+        before, after = _read_ends(order, store, max_still_pixels, tell)
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
-        total = planned.outline.num_frames
-        takes = shoot(
-            ID,
-            order,
-            planned,
-            before,
-            after,
-            engine,
-            store,
-            lambda stage, part: tell(DOING[stage], 0.02 + 0.94 * part),
-            lambda _, function: function(),
-        )
+
+        def told(stage: str, part: float) -> None:
+            tell(DOING[stage], 0.02 + 0.94 * part)
+
+        takes = shoot(ID, order, planned, before, after, engine, store, told, lambda _, function: function())
         best = choose(takes)
         rendered = takes[best].rendered
         tell("joining", 0.98)
@@ -87,7 +76,17 @@ def make(
         tell("done", 1.0)
     brought = tuple(note for end in (before, after) if isinstance(end, Footage) for note in end.notes)
     notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *remarks(takes))))
-    return Made(out, timeline, new_start, total, num_bytes, takes[best].seams, notes, takes, best)
+    return Made(out, timeline, new_start, planned.outline.num_frames, num_bytes, takes[best].seams, notes, takes, best)
+
+
+def _read_ends(
+    order: Order, store: Store, max_still_pixels: int, tell: Callable[[str, float], None]
+) -> tuple[Source, Source]:
+    ends: dict[str, Source] = {"frame0": None, "frame1": None}
+    for end, frame in order.ends:
+        tell(f"reading {Path(frame.url or '').name}", 0.0)
+        ends[end] = _read(end, frame, store, max_still_pixels, tell)
+    return ends["frame0"], ends["frame1"]
 
 
 def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int, tell: Tell) -> Source:

@@ -5,6 +5,7 @@ It knows engines, media and the store, but no database: how a step is made durab
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from longtake.engines.base import Engine, Frames, Shot
 from longtake.errors import FaultError
 from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
-from longtake.media.encode import encode
+from longtake.media.encode import closed, encode
 from longtake.media.reversal import Mirror
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
@@ -78,16 +79,18 @@ class Rendered:
     notes: tuple[str, ...]
     reversal: float | None = None
     """How much of what moves in it runs backwards, 0 to 1; None where no footage says what forwards is."""
+    sha256: str = ""
+    """Of the segment's bytes, in hexadecimal; empty in what was kept before it was taken."""
 
     def to_json(self) -> dict[str, Any]:
-        lead = self.lead.to_json() if self.lead else None
-        notes = list(self.notes)
-        return {"segment": self.segment.to_json(), "lead": lead, "notes": notes, "reversal": self.reversal}
+        parts = {"segment": self.segment.to_json(), "lead": self.lead.to_json() if self.lead else None}
+        return {**parts, "notes": list(self.notes), "reversal": self.reversal, "sha256": self.sha256}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Rendered:
         lead = Segment.from_json(data["lead"]) if data["lead"] else None
-        return cls(Segment.from_json(data["segment"]), lead, tuple(data["notes"]), data["reversal"])
+        sha256 = data.get("sha256", "")
+        return cls(Segment.from_json(data["segment"]), lead, tuple(data["notes"]), data["reversal"], sha256)
 
 
 def render(
@@ -112,14 +115,14 @@ def render(
     shot = _shot(order, plan, before, after, store, take, notes, partial(tell, "render", 0.0))
     footage = (shot.before if shot.cell.before == "clip" else None, shot.after if shot.cell.after == "clip" else None)
     frame_rate = float(shot.format.frame_rate)
-    frames = _exactly(shot.num_frames, engine.render(shot, _Report(tell, shot.num_frames, notes)))
-    frames = fit_colour(frames, shot.num_frames, frame_rate, *footage, notes.append)
     mirror = Mirror([stretch for stretch in footage if stretch], shot.num_frames, frame_rate)
-    segment = _encode(segment_key(id, take), id, mirror.watch(frames), shot.format, store)
+    with closed(engine.render(shot, _Report(tell, shot.num_frames, notes))) as made:
+        frames = fit_colour(_exactly(shot.num_frames, made), shot.num_frames, frame_rate, *footage, notes.append)
+        segment, sha256 = _encode(segment_key(id, take), id, mirror.watch(frames), shot.format, store)
     if plan.num_lead and plan.after:
         lead = lead or _encode_lead(id, plan, plan.after, store)
         notes.append(f"{plan.num_lead} frames between the cut and the next key frame were encoded again.")
-    return Rendered(segment, lead, tuple(notes), mirror.reversal())
+    return Rendered(segment, lead, tuple(notes), mirror.reversal(), sha256)
 
 
 def seed_of(order: Order, take: int) -> int:
@@ -240,7 +243,7 @@ def _encode_lead(id: str, plan: Plan, after: Timeline, store: Store) -> Segment:
     """The frames of the video at frame1 between its cut and its next key frame, which can't be copied."""
     start = plan.outline.after_start
     again = read(after, start, start + plan.num_lead, store.open)
-    return _encode(f"segments/{id}-lead.mp4", _owner(after, start), again, plan.outline.format, store)
+    return _encode(f"segments/{id}-lead.mp4", _owner(after, start), again, plan.outline.format, store)[0]
 
 
 def _owner(timeline: Timeline, frame: int) -> str:
@@ -257,16 +260,18 @@ def _exactly(num_frames: int, frames: Iterator[Frames]) -> Iterator[Frames]:
             break
         yield batch
     if left:
-        raise FaultError(
-            f"the engine was asked for {num_frames} frames and gave {'more' if left < 0 else num_frames - left}"
-        )
+        gave = "more" if left < 0 else num_frames - left
+        raise FaultError(f"the engine was asked for {num_frames} frames and gave {gave}")
 
 
-def _encode(key: str, owner: str, frames: Iterator[Frames], format: VideoFormat, store: Store) -> Segment:
+def _encode(key: str, owner: str, frames: Iterator[Frames], format: VideoFormat, store: Store) -> tuple[Segment, str]:
+    """The segment, and the SHA-256 of its bytes."""
     with work_file(store, key) as path:
         encoded = encode(frames, format, path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         store.put_file(key, path)
-    return Segment(owner, key, 0, encoded.num_frames, encoded.key_frames)
+    return Segment(owner, key, 0, encoded.num_frames, encoded.key_frames), sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from longtake.engines.base import Engine
 from longtake.media.seams import Seam
 from longtake.orders import Order
 from longtake.planning import Plan
-from longtake.rendering import Rendered, Source, Tell, measure_seams, render, seed_of, timeline_of
+from longtake.rendering import Rendered, Source, Tell, measure_seams, render, seed_of, segment_key, timeline_of
 from longtake.store import Store
 from longtake.timeline import Segment
 
@@ -106,10 +106,16 @@ def choose(takes: Sequence[Take]) -> int:
 
 
 def remarks(takes: Sequence[Take]) -> tuple[str, ...]:
-    """What the answer has to say about the choice."""
+    """What the answer has to say about the choice: takes that are one another's equals, and that none was ranked."""
+    notes = []
+    first: dict[str, int] = {}
+    for number, take in enumerate(takes, 1):
+        same = first.setdefault(take.rendered.sha256, number) if take.rendered.sha256 else number
+        if same != number:
+            notes.append(f"Take {number} is the same as take {same}: its seed, {take.seed}, changes nothing here.")
     if len(takes) > 1 and not any(take.joins for take in takes):
-        return (f"Nothing is joined here by which to rank {len(takes)} takes: the first was kept.",)
-    return ()
+        notes.append(f"Nothing is joined here by which to rank {len(takes)} takes: the first was kept.")
+    return tuple(notes)
 
 
 def drop(takes: Sequence[Take], kept: int, store: Store) -> None:
@@ -117,6 +123,13 @@ def drop(takes: Sequence[Take], kept: int, store: Store) -> None:
     for number, take in enumerate(takes):
         if number != kept:
             store.delete(take.rendered.segment.key)
+
+
+def leave_nothing(id: str, num_takes: int, store: Store) -> None:
+    """Removes all that rendering and joining left of a generation that has no result."""
+    segments = [segment_key(id, take) for take in range(num_takes)]
+    for key in (*segments, f"segments/{id}-lead.mp4", f"videos/{id}.mp4", f"images/{id}.jpg"):
+        store.delete(key)
 
 
 def _step(name: str, number: int) -> str:

@@ -14,7 +14,7 @@ from longtake.engines.base import Engine
 from longtake.errors import CallerError, Cancelled, FaultError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
 from longtake.media.seams import Seam
-from longtake.orders import KeyFrame
+from longtake.orders import MOST_TAKES, KeyFrame
 from longtake.planning import plan
 from longtake.records import FailureKind, Generation, Records, Result
 from longtake.rendering import (
@@ -29,7 +29,7 @@ from longtake.rendering import (
 )
 from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still
 from longtake.store import Store
-from longtake.takes import choose, drop, remarks, shoot
+from longtake.takes import choose, drop, leave_nothing, remarks, shoot
 from longtake.video import Still
 from longtake.workflows import Step, Workflows
 
@@ -75,6 +75,7 @@ class Worker:
         except Exception:
             log.exception("fault", generation=id)
             self._fail(id, attempt, "a fault of ours; the log tells more under this generation's id", "fault")
+        self._clean_up(id)
 
     def carry_out(self, id: str, attempt: int, step: Step) -> None:
         """From the record to the finished video. What a `step` returns is kept, and never done again."""
@@ -169,6 +170,15 @@ class Worker:
         log.warning("failed", generation=id, kind=kind, reason=reason)
         self._records.fail(id, reason, kind, attempt=attempt)
 
+    def _clean_up(self, id: str) -> None:
+        """Removes what was rendered for nothing. Only of a failed one: the next attempt uses the same keys."""
+        try:
+            generation = self._records.get(id)
+            if generation.state == "failed":
+                leave_nothing(id, generation.order.takes, self._store)
+        except Exception:
+            log.exception("could not clean up", generation=id)
+
 
 def sweep(records: Records, workflows: Workflows, store: Store) -> None:
     """Ends or begins anew what no workflow will ever end, and removes what dead processes left half made."""
@@ -179,6 +189,8 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
         else:
             reason = f"a fault of ours: its workflow was lost ({why.lower()})"
             done = records.fail(id, reason, "fault", attempt=attempt)
+            if done:
+                leave_nothing(id, MOST_TAKES, store)
         if done:
             log.error("lost", generation=id, attempt=attempt, workflow=why)
 

@@ -73,6 +73,8 @@ class Engine(Protocol):
     def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
         """Yields exactly `shot.num_frames` frames, a batch at a time, each batch as soon as it is ready.
 
-        Deterministic for a shot. Calls `report.progress` at least twice a second.
+        A batch is never written to again, nor is what it is a view of: it is encoded while the next one is made.
+        Deterministic for a shot. Calls `report.progress` at least twice a second. Who closes the generator, or lets
+        `report.progress` raise, ends the work.
         """
         ...

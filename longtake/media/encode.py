@@ -16,7 +16,7 @@ from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from threading import Event
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import av
 import numpy as np
@@ -33,6 +33,7 @@ from longtake.media.output import whole_file
 from longtake.media.planes import copy_out, rows
 from longtake.video import VideoFormat
 
+F = TypeVar("F", bound=Iterable[Frames])
 GOP_SECONDS: Final = 2
 THREADS: Final = 2
 X264_OPTIONS: Final = {
@@ -66,29 +67,36 @@ def encode(frames: Iterable[Frames], format: VideoFormat, path: Path) -> Encoded
     """Encodes batches of frames, YUV or RGB, to a house-format MP4 at `path`, pulling one batch at a time.
 
     While a batch is encoded, in a thread of its own, the next one is pulled, in the caller's; there are never more
-    than the two. The frames' generator is closed in any case, and no half file is left. Raises FaultError where a
-    batch is not of the format's size, or where there is no frame at all; passes on whatever the generator raises.
+    than the two, and a batch must not be written to again. `frames`, where it is a generator, is closed in any case;
+    what it pulls from in turn is its caller's to close. No half file is left. Raises FaultError where a batch is not
+    of the format's size, or where there is no frame at all; passes on whatever the generator raises.
     """
+    with closed(frames), whole_file(path) as part:
+        with house_output(str(part), format, {"movflags": "+faststart"}) as (container, stream):
+            writing = _Writing(container, stream, format)
+            _write_all(frames, writing)
+        if not writing.num_frames:
+            raise FaultError(f"nothing to encode for {path.name}: no frame was rendered")
+        num_bytes = part.stat().st_size
+    return Encoded(writing.num_frames, tuple(writing.key_frames), num_bytes)
+
+
+@contextmanager
+def closed(frames: F) -> Iterator[F]:
+    """The frames, which are closed at the end where they are a generator; a list has nothing to close."""
     try:
-        with whole_file(path) as part:
-            with house_output(str(part), format, {"movflags": "+faststart"}) as (container, stream):
-                writing = _Writing(container, stream, format)
-                _write_all(frames, writing)
-            if not writing.num_frames:
-                raise FaultError(f"nothing to encode for {path.name}: no frame was rendered")
-            num_bytes = part.stat().st_size
+        yield frames
     finally:
         close = getattr(frames, "close", None)
         if close is not None:
             close()
-    return Encoded(writing.num_frames, tuple(writing.key_frames), num_bytes)
 
 
 def _write_all(frames: Iterable[Frames], writing: _Writing) -> None:
     """Writes each batch while the next one is pulled. Whatever ends this early ends the writing within a frame."""
     with ThreadPoolExecutor(1, "longtake-encode") as pool:
+        last: Future[None] | None = None
         try:
-            last: Future[None] | None = None
             for batch in frames:
                 if last is not None:
                     last.result()
@@ -99,6 +107,8 @@ def _write_all(frames: Iterable[Frames], writing: _Writing) -> None:
         except BaseException:
             writing.given_up.set()
             raise
+        finally:
+            last = None  # what it raised holds this frame: holding each other, they would keep the frames alive
 
 
 class _Writing:

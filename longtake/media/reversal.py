@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from longtake.frames import Frames, Plane
 from longtake.media.colour import to_yuv
+from longtake.media.proxy import proxy
 
 PROXY_WIDTH: Final = 160
 BLOCK: Final = 8
@@ -189,12 +190,8 @@ def _without_camera(flow: Map, textured: npt.NDArray[np.bool_]) -> Map:
 
 
 def _proxy(frames: Frames, index: int) -> Plane:
-    """One frame's luma, at most `PROXY_WIDTH` wide, and big enough for the flow's patches; a copy."""
-    luma = to_yuv(frames[index : index + 1]).planes[0][0]
-    height, width = luma.shape
-    scale = min(1.0, PROXY_WIDTH / width)
-    size = max(16, round(width * scale)), max(16, round(height * scale))
-    return np.array(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+    """One frame's luma, at most `PROXY_WIDTH` wide; a copy, since it is kept for longer than the frame."""
+    return np.array(proxy(to_yuv(frames[index : index + 1]).planes[0][0], PROXY_WIDTH), np.uint8)
 
 
 def _cropped(plane: Map) -> Map:

@@ -12,6 +12,7 @@ import numpy as np
 from longtake.frames import Frames, Plane
 from longtake.media.cielab import Lab, ciede2000, rgb_to_lab
 from longtake.media.colour import to_rgb, to_yuv
+from longtake.media.proxy import proxy
 
 STEP_FLOOR: Final = 0.5
 """Levels of luma: footage whose frames differ by less counts as still. It is about what encoding adds."""
@@ -98,22 +99,10 @@ def _motion(luma: Plane) -> float | None:
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     lengths = []
     for place in _places(len(luma) - 1):
-        left, right = _proxy(luma[place], PROXY_WIDTH), _proxy(luma[place + 1], PROXY_WIDTH)
+        left, right = proxy(luma[place], PROXY_WIDTH), proxy(luma[place + 1], PROXY_WIDTH)
         field = flow.calc(left, right, None)  # type: ignore[call-overload]
         lengths.append(float(np.hypot(field[..., 0], field[..., 1]).mean()))
     return float(np.mean(lengths))
-
-
-def _proxy(plane: Plane, width: int) -> Plane:
-    """At most `width` wide, and big enough for the flow's patches."""
-    height, full = plane.shape[:2]
-    scale = min(1.0, width / full)
-    size = max(16, round(full * scale)), max(16, round(height * scale))
-    # Averaging four pixels is much faster than averaging any other number.
-    while not (height % 2 or full % 2) and full >= 2 * size[0] and height >= 2 * size[1]:
-        height, full = height // 2, full // 2
-        plane = np.asarray(cv2.resize(plane, (full, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _sharpness(luma: Plane) -> float:

@@ -164,6 +164,16 @@ def test_what_continues_black_is_black(engine: Engine, cell: Cell) -> None:
     assert all(int(np.ptp(plane)) <= 1 for plane in frames.planes)
 
 
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_batch_stays_as_it_is_while_the_next_ones_are_made(engine: Engine, cell: Cell) -> None:
+    batches: list[Frames] = []
+    copies: list[Frames] = []
+    for batch in engine.render(shot_of(cell, (64, 48), 33), Listener()):
+        batches.append(batch)
+        copies.append(Frames(tuple(plane.copy() for plane in batch.planes)))
+        assert all(map(same, batches[-3:], copies[-3:]))
+
+
 def test_a_thousand_frames_come_in_small_batches(engine: Engine) -> None:
     shot = shot_of(Cell("still", "nothing"), (16, 12), 1000)
     sizes = [batch.num_frames for batch in engine.render(shot, Listener())]

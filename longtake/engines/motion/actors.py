@@ -16,6 +16,7 @@ import numpy as np
 
 from longtake.engines.motion.foreground import Foreground, Mask, difference, grown, opened, shifted
 from longtake.engines.motion.frame import Map
+from longtake.engines.motion.patience import go_on
 from longtake.engines.motion.tracks import FlowBack, Numbers, moving_part, parted, path_of, velocity_of, wobble
 
 Box = tuple[int, int, int, int]
@@ -129,6 +130,7 @@ def find_actors(front: Foreground, flow_back: FlowBack, frame_rate: float) -> li
 
 def _actor(mask: Mask, front: Foreground, flow_back: FlowBack, rate: float) -> Actor | None:
     """None for what stands, sways on the spot, comes in, fills the picture or has only just appeared."""
+    go_on()
     for seconds in _PATH_SECONDS:
         window = max(3, round(seconds * rate))
         first = path_of(mask, front, flow_back, window, refined=False)

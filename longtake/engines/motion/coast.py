@@ -15,6 +15,7 @@ import numpy as np
 
 from longtake.engines.motion.flow import follow, mean_squared, optical_flow, quick_flow
 from longtake.engines.motion.frame import Field, Frame, sample_grid, warp
+from longtake.engines.motion.patience import go_on
 from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
 
@@ -77,6 +78,7 @@ def coasting(tail: Tail, frame_rate: float) -> Coasting | None:
     """None where the clip does not go on steadily."""
     proxies, last = tail.proxies, tail.proxies[-1]
     for seconds in _TESTS_SECONDS:
+        go_on()
         steps = round(seconds * frame_rate)
         before = proxies[:-steps]
         if len(before) <= round(_BASES_SECONDS[-1] * frame_rate):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from itertools import islice
+from threading import Event
 from typing import TypeVar
 
 import cv2
@@ -14,6 +16,7 @@ from longtake.engines.motion.camera import CONCEPTS, Path
 from longtake.engines.motion.crossing import across
 from longtake.engines.motion.ends import End, end_of
 from longtake.engines.motion.frame import Frame, stack
+from longtake.engines.motion.patience import go_on, stopping
 from longtake.engines.motion.scene import Scene
 
 _BATCH_FRAMES = 4
@@ -36,34 +39,56 @@ class Motion:
     )
 
     def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
-        """Yields exactly `shot.num_frames` frames, planar 4:2:0, at most 4 at a time. The same shot gives the same
-        frames; another seed another camera direction, other passages, another scene."""
+        """Yields exactly `shot.num_frames` frames, planar 4:2:0, at most 4 at a time.
+
+        The same shot gives the same frames. Another seed draws another scene, sets off from a still another way, takes
+        other passages of a clip, and lets what passes, and a camera that goes on, go at another pace after the join.
+        """
         cv2.setNumThreads(_THREADS)
         report.progress(0)
         if len(shot.concepts) > 1:
             report.note(f"Of the camera moves only the first is carried out: {shot.concepts[0]}.")
         size = max(1, min(_BATCH_FRAMES, _BATCH_PIXELS // (shot.format.width * shot.format.height)))
-        pool = ThreadPoolExecutor(1, "longtake-motion")
+        given_up, pool = Event(), ThreadPoolExecutor(1, "longtake-motion")
         try:
-            frames = _meanwhile(pool.submit(_frames, shot, report), report, 0)
+            frames = _meanwhile(pool.submit(_until, given_up, partial(_frames, shot, report)), report, 0)
             rendered = 0
             while rendered < shot.num_frames:
                 wanted = islice(frames, min(size, shot.num_frames - rendered))
-                batch = _meanwhile(pool.submit(list, wanted), report, rendered)
+                batch = _meanwhile(pool.submit(_until, given_up, partial(_taken, wanted)), report, rendered)
                 if not batch:
                     return
                 rendered += len(batch)
                 report.progress(rendered)
                 yield stack(batch)
         finally:
+            given_up.set()
             pool.shutdown(wait=False)
 
 
 def _meanwhile(made: Future[T], report: Report, rendered: int) -> T:
     """What is being made, once it is there; whoever takes the order back meanwhile does not wait for it."""
-    while not wait([made], _ASK_SECONDS).done:
-        report.progress(rendered)
-    return made.result()
+    try:
+        while not wait([made], _ASK_SECONDS).done:
+            report.progress(rendered)
+        return made.result()
+    finally:
+        del made  # what it raises holds this frame: held by it in turn, the shot would outlive the rendering
+
+
+def _until(given_up: Event, work: Callable[[], T]) -> T:
+    """Does the work in the pool's thread; its loops ask whether to go on."""
+    with stopping(given_up):
+        return work()
+
+
+def _taken(frames: Iterator[Frame]) -> list[Frame]:
+    """All of them, unless the rendering is given up meanwhile."""
+    taken = []
+    for frame in frames:
+        go_on()
+        taken.append(frame)
+    return taken
 
 
 def _frames(shot: Shot, report: Report) -> Iterator[Frame]:

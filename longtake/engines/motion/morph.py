@@ -14,6 +14,7 @@ import numpy as np
 
 from longtake.engines.motion.flow import quick_flow
 from longtake.engines.motion.frame import Field, Map, proxy, sample_grid
+from longtake.engines.motion.patience import go_on
 from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
 
@@ -86,6 +87,7 @@ def ways_back(tail: Tail, frame_rate: float) -> list[Morph]:
 def _unregistered(last: Plane, other: Plane, flow: Field) -> tuple[float, float]:
     """Of the picture, the share in which `other`, moved along the flow, still differs from `last`, and the largest part
     of that in one piece: a thing that is only in one of the two."""
+    go_on()
     moved = cv2.blur(sample_grid(other.astype(np.float32), flow), (5, 5))
     differences = moved - cv2.blur(last.astype(np.float32), (5, 5))
     if abs(float(np.median(differences))) > _MOST_TONE:

@@ -14,6 +14,7 @@ from longtake.engines.motion.actors import LEAST_AREA, Actor, find_actors
 from longtake.engines.motion.foreground import Foreground, Mask, foreground, grown, opened
 from longtake.engines.motion.frame import Field, Frame
 from longtake.engines.motion.layers import Layers
+from longtake.engines.motion.patience import go_on
 from longtake.engines.motion.tail import Tail
 from longtake.engines.motion.tracks import FlowBack, FlowsBack
 from longtake.engines.motion.uncover import Opening, opening
@@ -125,6 +126,7 @@ def _has_a_plate(front: Foreground, frame_rate: float) -> bool:
     if np.count_nonzero(mask) > _MOST_AREA * mask.size:
         return False
     for seconds in _LAGS_SECONDS:
+        go_on()
         back = min(len(front.lumas) - 1, max(1, round(seconds * frame_rate)))
         covered = grown(mask | front.masks[-1 - back], 4)
         found_corners = cv2.goodFeaturesToTrack(last, 300, 0.01, 6, mask=np.asarray(255 * (1 - covered), np.uint8))

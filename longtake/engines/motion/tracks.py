@@ -16,6 +16,7 @@ import numpy.typing as npt
 from longtake.engines.motion.flow import quick_flow
 from longtake.engines.motion.foreground import Foreground, Mask, opened
 from longtake.engines.motion.frame import Field
+from longtake.engines.motion.patience import go_on
 from longtake.frames import Plane
 
 Numbers = npt.NDArray[np.float64]
@@ -48,6 +49,7 @@ class FlowsBack:
     def __call__(self, back: int) -> Field:
         """The flow of the frame `back` frames before the last, in its pixels."""
         if back not in self._known:
+            go_on()
             self._known[back] = quick_flow(self._lumas[-1 - back], self._lumas[-2 - back])
         return self._known[back]
 

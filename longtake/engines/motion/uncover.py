@@ -22,6 +22,7 @@ from longtake.engines.motion.foreground import (
     spread,
 )
 from longtake.engines.motion.frame import Map
+from longtake.engines.motion.patience import go_on
 from longtake.frames import Plane
 
 _AROUND = 4
@@ -83,6 +84,7 @@ class Opening:
 
 def opening(actor: Actor, front: Foreground) -> Opening | None:
     """None where no frame shows enough of what lies right behind an actor, and what lies around it is not plain."""
+    go_on()
     hole = _hole(actor, front)
     rim = np.asarray(grown(hole, _RIM) - hole, np.uint8)
     views = _views(actor, hole, front)

@@ -1,0 +1,154 @@
+"""What an attempt without a result has rendered is removed; what another attempt or a finished video needs is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from longtake.errors import FaultError, StoreError, WorldError
+from longtake.orders import Order
+from longtake.store import Store
+from longtake.worker import sweep
+from longtake.workflows import Workflows
+from tests.stage import FREEZE, ON, Dead, Stage, Steps
+
+
+def made(stage: Stage) -> list[str]:
+    """All that rendering and joining have put into the store."""
+    return sorted(key for folder in ("segments", "videos", "images") for key in stage.rig.store.keys(folder))
+
+
+def test_a_cancel_in_the_second_take_leaves_no_segment(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, Order(seed=FREEZE, takes=3))
+
+    def cancel(seed: int) -> None:
+        if seed == ON:
+            assert stage.segments() == [f"segments/{stage.id}.mp4"]
+            assert stage.rig.records.fail(stage.id, "cancelled", "cancelled")
+
+    stage.engine.after = cancel
+    stage.worker.run(stage.id, 1, Steps())
+    assert stage.generation.failure_kind == "cancelled"
+    assert made(stage) == []
+
+
+@pytest.mark.parametrize("error", [WorldError("no answer"), FaultError("wrong"), ZeroDivisionError()])
+def test_a_failure_in_the_second_take_leaves_no_segment(tmp_path: Path, error: Exception) -> None:
+    stage = Stage(tmp_path, Order(seed=FREEZE, takes=3))
+
+    def fail(seed: int) -> None:
+        if seed == ON:
+            raise error
+
+    stage.engine.after = fail
+    stage.worker.run(stage.id, 1, Steps())
+    assert stage.generation.state == "failed"
+    assert made(stage) == []
+
+
+@pytest.mark.parametrize("dies_at", ["measure take 2", "splice", "poster"])
+def test_a_cancel_while_no_worker_lives_leaves_nothing_once_one_does(tmp_path: Path, dies_at: str) -> None:
+    stage, steps = Stage(tmp_path, Order(seed=FREEZE, takes=2)), Steps()
+    steps.dies_at = dies_at
+    with pytest.raises(Dead):
+        stage.worker.carry_out(stage.id, 1, steps)
+    assert made(stage)
+    stage.rig.records.fail(stage.id, "cancelled", "cancelled")
+    stage.worker.run(stage.id, 1, steps)
+    assert made(stage) == []
+
+
+def test_a_cancel_at_the_last_moment_leaves_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, Order(seed=ON))
+    complete = stage.rig.records.complete
+
+    def too_late(*given: object) -> bool:
+        assert len(made(stage)) == 3
+        stage.rig.records.fail(stage.id, "cancelled", "cancelled")
+        return complete(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage.rig.records, "complete", too_late)
+    stage.worker.run(stage.id, 1, Steps())
+    assert made(stage) == []
+
+
+def test_an_older_attempt_leaves_the_newer_ones_segments_alone(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, Order(seed=FREEZE, takes=2))
+    newer = Steps()
+
+    def retry(seed: int) -> None:
+        stage.engine.after = lambda seed: None
+        stage.rig.records.fail(stage.id, "cancelled", "cancelled")
+        stage.rig.records.retry(stage.id, "default")
+        newer.dies_at = "measure take 2"
+        with pytest.raises(Dead):
+            stage.worker.carry_out(stage.id, 2, newer)
+
+    stage.engine.after = retry
+    stage.worker.run(stage.id, 1, Steps())
+    assert len(stage.segments()) == 2
+    newer.dies_at = ""
+    stage.worker.run(stage.id, 2, newer)
+    assert stage.generation.state == "completed"
+    assert stage.engine.rendered == [FREEZE, FREEZE, ON]
+
+
+def test_a_finished_one_that_is_run_again_keeps_all_that_it_made(tmp_path: Path) -> None:
+    stage, steps = Stage(tmp_path, Order(seed=FREEZE, takes=2)), Steps()
+    stage.worker.run(stage.id, 1, steps)
+    kept = made(stage)
+    stage.worker.run(stage.id, 1, steps)
+    assert made(stage) == kept
+    assert len(kept) == 3
+
+
+def test_one_that_was_deleted_while_it_was_rendered_leaves_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, Order(seed=ON))
+
+    def delete(_: int) -> None:
+        stage.rig.records.delete(stage.id, "default")
+
+    stage.engine.after = delete
+    stage.worker.run(stage.id, 1, Steps())
+    assert made(stage) == []
+
+
+def test_a_store_that_refuses_to_delete_does_not_hide_why_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, Order(seed=ON))
+
+    def fail(seed: int) -> None:
+        raise WorldError("no answer")
+
+    def refuse(_: Store, key: str) -> None:
+        raise StoreError(f"could not delete {key}", retryable=True)
+
+    monkeypatch.setattr(Store, "delete", refuse)
+    stage.engine.after = fail
+    stage.worker.run(stage.id, 1, Steps())
+    assert stage.generation.failure_reason == "no answer"
+
+
+class Lost(Workflows):
+    """Says of each that its workflow has come to this end."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def lost(self, unfinished: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int, str]]:
+        return ((id, attempt, self._why) for id, attempt in unfinished)
+
+
+@pytest.mark.parametrize(("why", "state", "num_left"), [("ERROR", "failed", 0), ("OUTDATED", "queued", 1)])
+def test_the_sweep_removes_what_a_lost_one_rendered_unless_it_is_begun_anew(
+    tmp_path: Path, why: str, state: str, num_left: int
+) -> None:
+    stage, steps = Stage(tmp_path, Order(seed=ON)), Steps()
+    steps.dies_at = "measure"
+    with pytest.raises(Dead):
+        stage.worker.carry_out(stage.id, 1, steps)
+    sweep(stage.rig.records, Lost(why), stage.rig.store)
+    assert (stage.generation.state, len(made(stage))) == (state, num_left)
