@@ -8,6 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -92,7 +93,12 @@ class Fetcher:
                 left_seconds = deadline - time.monotonic()
                 if left_seconds <= 0:
                     raise too_slow(host, self._rules)
-                with client.stream("GET", url, timeout=left_seconds) as response:
+                try:
+                    response = client.send(client.build_request("GET", url, timeout=left_seconds), stream=True)
+                except ValueError:
+                    # The client looks at where a redirect leads to by itself, and trips over some addresses.
+                    raise FetchError(f"{host} redirects to an address that can't be fetched") from None
+                with closing(response):
                     if response.has_redirect_location:
                         url = _redirect(host, response, self._rules)
                         continue

@@ -384,7 +384,7 @@ def test_a_name_on_another_port_must_be_in_an_opened_network(path: Path, names: 
     [
         *("http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "//[::1]/", "http://167772161/"),
         *("file:///etc/passwd", "data:,x", "ftp://example.com/", "http://user:secret@example.com/", "http://[broken"),
-        *("http://127.0.0.2:80/", "https://93.184.215.14:22/"),
+        *("http://127.0.0.2:80/", "https://93.184.215.14:22/", "http:// @"),
     ],
 )
 def test_a_redirect_is_judged_like_the_first_address(location: str, path: Path) -> None:
