@@ -109,7 +109,7 @@ def _thumb(label: str, frame: Frames | None, size: tuple[int, int]) -> npt.NDArr
     thumb = np.full((size[1], size[0], 3), 40, np.uint8)
     if frame is not None:
         cv2.resize(to_rgb(frame).planes[0][0], size, thumb, interpolation=cv2.INTER_AREA)
-    cv2.rectangle(thumb, (0, 0), (8 * len(label), 17), (20, 20, 20), -1)
+    cv2.rectangle(thumb, (0, 0), (7 * len(label), 17), (20, 20, 20), -1)
     cv2.putText(thumb, label, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (240,) * 3, 1, cv2.LINE_AA)
     return thumb
 

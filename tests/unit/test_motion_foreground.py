@@ -92,7 +92,7 @@ def test_a_scene_of_noise_alone_has_nothing_before_it() -> None:
 def test_a_path_leads_back_to_where_a_thing_was(refined: bool, pixels: float) -> None:
     """Over 12 frames flow alone drifts, looks do not."""
     front = foreground(driving())
-    path = path_of(front.masks[-1], front, FlowsBack(front.lumas), 19, refined=refined)
+    path = path_of(front.masks[-1], front, FlowsBack(front), 19, refined=refined)
     assert len(path) == 20
     assert path[12] == pytest.approx((-24, 0), abs=pixels)
     assert velocity_of(path) == pytest.approx((2, 0), abs=pixels / 10)

@@ -80,7 +80,7 @@ def passing(tail: Tail, frame_rate: float, seed: int) -> Passing | None:
     front = foreground(tail.proxies)
     if not front.masks[-1].any() or not _has_a_plate(front, frame_rate):
         return None
-    flow_back = FlowsBack(front.lumas)
+    flow_back = FlowsBack(front)
     passers = _passers(front, flow_back, frame_rate)
     if not passers or not _would_have_been_right(tail, flow_back, frame_rate):
         return None

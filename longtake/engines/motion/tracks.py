@@ -7,7 +7,7 @@ of it is in pixels of the proxies.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -23,6 +23,8 @@ Numbers = npt.NDArray[np.float64]
 FlowBack = Callable[[int], Field]
 """Frames before the last one → the flow from there to the frame before."""
 
+_ROOM = 32
+"""Pixels around what moves in which its earlier place is looked for by flow."""
 _SEARCH = 3
 """Pixels around where flow says it was that a thing's earlier place is looked for."""
 _FOUND_AGAIN = 0.4
@@ -40,17 +42,25 @@ _FOOT = 0.15
 
 
 class FlowsBack:
-    """The flow of each frame to the one before it, from the last frame on; measured when it is first asked for."""
+    """The flow of each frame to the one before it, from the last frame on; measured when first asked for, and only
+    around what moves."""
 
-    def __init__(self, lumas: Sequence[Plane]) -> None:
-        self._lumas = lumas
+    def __init__(self, front: Foreground) -> None:
+        self._front = front
         self._known: dict[int, Field] = {}
 
     def __call__(self, back: int) -> Field:
-        """The flow of the frame `back` frames before the last, in its pixels."""
+        """The flow of the frame `back` frames before the last, in its pixels; zero where nothing moves."""
         if back not in self._known:
             go_on()
-            self._known[back] = quick_flow(self._lumas[-1 - back], self._lumas[-2 - back])
+            later, earlier = self._front.lumas[-1 - back], self._front.lumas[-2 - back]
+            left, top, width, height = cv2.boundingRect(self._front.masks[-1 - back])
+            rows = slice(max(0, top - _ROOM), top + height + _ROOM)
+            columns = slice(max(0, left - _ROOM), left + width + _ROOM)
+            flow = np.zeros((*later.shape, 2), np.float32)
+            parts = (np.ascontiguousarray(plane[rows, columns]) for plane in (later, earlier))
+            flow[rows, columns] = quick_flow(*parts)
+            self._known[back] = flow
         return self._known[back]
 
 
