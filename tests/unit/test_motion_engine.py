@@ -65,10 +65,12 @@ def test_a_cancel_does_not_wait_for_a_frame_that_takes_long(monkeypatch: pytest.
 
     monkeypatch.setattr(engine_module, "_frames", frames)
     started = time.monotonic()
-    with pytest.raises(Cancelled):
-        next(Motion().render(shot(), Listener(cancel_on=2)))
-    assert time.monotonic() - started < 0.2
-    done.set()
+    try:
+        with pytest.raises(Cancelled):
+            next(Motion().render(shot(), Listener(cancel_on=2)))
+        assert time.monotonic() - started < 30, "it waited for the frame, which takes a minute"
+    finally:
+        done.set()
 
 
 def test_who_closes_the_rendering_ends_its_thread() -> None:
@@ -83,10 +85,12 @@ def test_a_cancel_does_not_wait_for_the_ends_to_be_looked_at(monkeypatch: pytest
     looked_at = threading.Event()
     monkeypatch.setattr(engine_module, "_frames", lambda *_: looked_at.wait(60))
     started = time.monotonic()
-    with pytest.raises(Cancelled):
-        next(Motion().render(shot(), Listener(cancel_on=2)))
-    assert time.monotonic() - started < 0.2
-    looked_at.set()
+    try:
+        with pytest.raises(Cancelled):
+            next(Motion().render(shot(), Listener(cancel_on=2)))
+        assert time.monotonic() - started < 30, "it waited for the ends, which take a minute"
+    finally:
+        looked_at.set()
 
 
 def longest_wait_for_the_thread() -> float:
@@ -94,21 +98,21 @@ def longest_wait_for_the_thread() -> float:
     started = time.monotonic()
     for thread in threading.enumerate():
         if thread.name.startswith("longtake-motion"):
-            thread.join(5)
+            thread.join(20)
             assert not thread.is_alive()
     return time.monotonic() - started
 
 
 def test_a_cancel_ends_the_looking_at_the_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     def looking(*_: object) -> None:
-        too_long = time.monotonic() + 5
+        too_long = time.monotonic() + 30
         while time.monotonic() < too_long:
             go_on()
 
     monkeypatch.setattr(engine_module, "_frames", looking)
     with pytest.raises(Cancelled, match="taken back"):
         next(Motion().render(shot(), Listener(cancel_on=2)))
-    assert longest_wait_for_the_thread() < 0.2
+    assert longest_wait_for_the_thread() < 15, "it looked on to the end, which takes half a minute"
 
 
 def test_who_closes_the_rendering_ends_a_batch_within_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
