@@ -19,6 +19,7 @@ from longtake.engines.motion.patience import go_on, stopping
 from longtake.errors import Cancelled
 from longtake.video import Cell, VideoFormat
 
+TRIES = 5
 FORMAT = VideoFormat(64, 48, Fraction(24))
 
 
@@ -48,6 +49,17 @@ def shot(num_frames: int = 20) -> Shot:
     return Shot(Cell("clip", "nothing"), FORMAT, num_frames, before=clip())
 
 
+def quickest_cancel() -> float:
+    """Seconds until a cancel is heard, of several: a busy machine delays some, who waits for the work delays all."""
+    spent = []
+    for _ in range(TRIES):
+        started = time.monotonic()
+        with pytest.raises(Cancelled):
+            next(Motion().render(shot(), Listener(cancel_on=2)))
+        spent.append(time.monotonic() - started)
+    return min(spent)
+
+
 def test_progress_goes_up_to_all_frames() -> None:
     heard = Listener()
     for _ in Motion().render(shot(20), heard):
@@ -64,11 +76,8 @@ def test_a_cancel_does_not_wait_for_a_frame_that_takes_long(monkeypatch: pytest.
         done.wait(60)
 
     monkeypatch.setattr(engine_module, "_frames", frames)
-    started = time.monotonic()
     try:
-        with pytest.raises(Cancelled):
-            next(Motion().render(shot(), Listener(cancel_on=2)))
-        assert time.monotonic() - started < 30, "it waited for the frame, which takes a minute"
+        assert quickest_cancel() < 0.2
     finally:
         done.set()
 
@@ -84,11 +93,8 @@ def test_who_closes_the_rendering_ends_its_thread() -> None:
 def test_a_cancel_does_not_wait_for_the_ends_to_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = threading.Event()
     monkeypatch.setattr(engine_module, "_frames", lambda *_: looked_at.wait(60))
-    started = time.monotonic()
     try:
-        with pytest.raises(Cancelled):
-            next(Motion().render(shot(), Listener(cancel_on=2)))
-        assert time.monotonic() - started < 30, "it waited for the ends, which take a minute"
+        assert quickest_cancel() < 0.2
     finally:
         looked_at.set()
 
@@ -110,9 +116,13 @@ def test_a_cancel_ends_the_looking_at_the_ends_itself(monkeypatch: pytest.Monkey
             go_on()
 
     monkeypatch.setattr(engine_module, "_frames", looking)
-    with pytest.raises(Cancelled, match="taken back"):
-        next(Motion().render(shot(), Listener(cancel_on=2)))
-    assert longest_wait_for_the_thread() < 15, "it looked on to the end, which takes half a minute"
+
+    def wait_for_the_end() -> float:
+        with pytest.raises(Cancelled, match="taken back"):
+            next(Motion().render(shot(), Listener(cancel_on=2)))
+        return longest_wait_for_the_thread()
+
+    assert min(wait_for_the_end() for _ in range(TRIES)) < 0.2
 
 
 def test_who_closes_the_rendering_ends_a_batch_within_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,10 +250,13 @@ class TestRead:
             assert not re.search(pattern, items), items
 
     def test_an_unknown_state_answers_at_once_and_failed_can_not_be_waited_for(self, http: httpx2.Client) -> None:
-        id, started = create(http)["id"], time.monotonic()
-        for state in ("streaming", "queued", ""):
-            assert http.get(f"{V2}/generation", params={"generation_id": id, "state": state}).status_code == 200
-        assert time.monotonic() - started < 1.2
+        id, spent = create(http)["id"], []
+        for _ in range(3):
+            started = time.monotonic()
+            for state in ("streaming", "queued", ""):
+                assert http.get(f"{V2}/generation", params={"generation_id": id, "state": state}).status_code == 200
+            spent.append(time.monotonic() - started)
+        assert min(spent) < 0.3, "of several, since a busy machine delays some and a wait delays all"
         for states in ("state=failed", "status=failed", "state=completed&status=failed"):
             answer = http.get(f"{V2}/generation?generation_id={id}&{states}")
             assert answer.status_code == 400

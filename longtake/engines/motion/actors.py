@@ -14,6 +14,7 @@ from itertools import takewhile
 import cv2
 import numpy as np
 
+from longtake.engines.motion.coast import settled
 from longtake.engines.motion.foreground import Foreground, Mask, difference, grown, opened, shifted
 from longtake.engines.motion.frame import Map
 from longtake.engines.motion.patience import go_on
@@ -29,7 +30,7 @@ _RECENT_SECONDS = 0.2
 _RECENT_FRAMES = 5
 _SETTLING_SECONDS = 0.15
 _LEAST_HISTORY_SECONDS = 0.3
-MOST_ACTORS = 12
+_MOST_ACTORS = 12
 LEAST_AREA = 0.0007
 """Of the picture: smaller things are noise, or leaves."""
 _MOST_AREA = 0.35
@@ -105,7 +106,7 @@ class Actor:
 
     def place(self, steps: float) -> tuple[float, float]:
         """How far it has come `steps` frames after the last one."""
-        faded = self.settling * -math.expm1(-steps / self.settling)
+        faded = settled(steps, self.settling)
         x, y = (v * steps + (u - v) * faded for v, u in zip(self.velocity, self.latest, strict=True))
         return x, y
 
@@ -121,7 +122,7 @@ def find_actors(front: Foreground, flow_back: FlowBack, frame_rate: float) -> li
     """Those in the last frame that pass through; nearest (lowest in the picture) last."""
     found, labels, stats, _ = cv2.connectedComponentsWithStats(front.masks[-1])
     areas = stats[:, cv2.CC_STAT_AREA]
-    largest = sorted(range(1, found), key=lambda index: -int(areas[index]))[:MOST_ACTORS]
+    largest = sorted(range(1, found), key=lambda index: -int(areas[index]))[:_MOST_ACTORS]
     wanted = [index for index in largest if areas[index] >= LEAST_AREA * labels.size]
     masks = [part for index in wanted for part in parted(np.asarray(labels == index, np.uint8), flow_back(0))]
     actors = [_actor(mask, front, flow_back, frame_rate) for mask in masks]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import count, islice, repeat
@@ -12,7 +11,7 @@ import numpy as np
 
 from longtake.engines.motion.between import interpolation
 from longtake.engines.motion.blend import Servo, shift_tone
-from longtake.engines.motion.coast import Coast, Coasting, coast, coasting
+from longtake.engines.motion.coast import Coast, Coasting, coast, coasting, settled
 from longtake.engines.motion.flow import Velocity, follow, optical_flow, quick_flow, velocity_at_end
 from longtake.engines.motion.frame import Frame, sharpen_to, sharpness
 from longtake.engines.motion.morph import Morph, ways_back
@@ -70,6 +69,7 @@ class Continuation:
         first, _ = next(self._planner.walk())
         if isinstance(first, Turn) and self._coasting is not None:
             yield coast(self._frame_rate), _ENDLESS
+            return
         if not isinstance(first, Turn) or not self._ways:
             yield from self._planner.walk()
             return
@@ -100,7 +100,7 @@ class Continuation:
                 continue
             share = step / way.num_frames
             share = _EVEN * share + (1 - _EVEN) * share * share * (3 - 2 * share)
-            left, ahead = (settling * -math.expm1(-steps / settling) for steps in (step, way.num_frames - step))
+            left, ahead = (settled(steps, settling) for steps in (step, way.num_frames - step))
             own = (1 - share) ** 2 * left * self._velocity.field - share**2 * ahead * arriving
             drift = follow(own.astype(np.float32), 1.0) * np.float32(self._velocity.scale)
             yield sharpen_to(between.at(share, drift), self._sharpness)

@@ -39,7 +39,12 @@ class Coast:
 
     def steps(self, index: int) -> float:
         """How far it has come after `index` frames, in frames at the first speed."""
-        return self.settling * -math.expm1(-index / self.settling)
+        return settled(index, self.settling)
+
+
+def settled(steps: float, settling: float) -> float:
+    """How far one comes in so many steps, starting at one a step, when the speed falls to 1/e in `settling`."""
+    return settling * -math.expm1(-steps / settling)
 
 
 def coast(frame_rate: float) -> Coast:

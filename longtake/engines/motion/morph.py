@@ -19,7 +19,6 @@ from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
 
 _SIDE = 240
-_BLOCK = 8
 _CANDIDATES_A_SECOND = 8
 _LEAST_RUN_SECONDS = 0.75
 _APART_LEVELS = 16.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from longtake.engines.motion.actors import LEAST_AREA, Actor, find_actors
 from longtake.engines.motion.foreground import Foreground, Mask, foreground, grown, opened
@@ -102,12 +103,17 @@ def passing(tail: Tail, frame_rate: float, seed: int) -> Passing | None:
 def _left_standing(front: Foreground, actors: Sequence[Actor], flow: Field, frame_rate: float) -> float:
     """How much goes somewhere and would stand still all the same, as a share of what passes."""
     passes = np.maximum.reduce([actor.own for actor in actors])
-    lag = min(len(front.lumas) - 1, max(1, round(_STIR_SECONDS * frame_rate)))
+    stirs, lag = _stirs(front, frame_rate)
     been = np.maximum.reduce([actor.was(back) for actor in actors for back in range(lag + 1)])
     goes = (np.linalg.norm(flow, axis=-1) * frame_rate > _GOES_PIXELS) & (front.masks[-1] > 0)
-    stirs = cv2.absdiff(front.lumas[-1], front.lumas[-1 - lag]) > front.threshold
     left = opened(np.asarray(goes & stirs & (grown(been, 4) == 0), np.uint8), 5)
     return np.count_nonzero(left) / float(np.count_nonzero(passes))
+
+
+def _stirs(front: Foreground, frame_rate: float) -> tuple[npt.NDArray[np.bool_], int]:
+    """Where the picture has changed in the last moment, and how many frames that is."""
+    lag = min(len(front.lumas) - 1, max(1, round(_STIR_SECONDS * frame_rate)))
+    return cv2.absdiff(front.lumas[-1], front.lumas[-1 - lag]) > front.threshold, lag
 
 
 def _pace(seed: int) -> float:
@@ -181,8 +187,7 @@ class _Lumas(Tail):
 def _who_stays(front: Foreground, actors: Sequence[Actor], frame_rate: float) -> tuple[Mask, int]:
     """Where something moves that does not pass, and since which frame it has been alone there."""
     found, labels, stats, _ = cv2.connectedComponentsWithStats(front.masks[-1])
-    lag = max(1, round(_STIR_SECONDS * frame_rate))
-    stirs = cv2.absdiff(front.lumas[-1], front.lumas[-1 - min(lag, len(front.lumas) - 1)]) > front.threshold
+    stirs, _ = _stirs(front, frame_rate)
     passes = np.maximum.reduce([actor.own for actor in actors])
     current = np.zeros_like(front.masks[-1])
     for index in range(1, found):
