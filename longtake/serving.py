@@ -97,6 +97,11 @@ class Server(uvicorn.Server):
 
 def work(house: House, *, parent_on_stdin: bool) -> None:
     """Renders until it is told to stop, or until the parent's end of standard input closes: then the parent is gone."""
+    # A thread that waits on a lock sleeps through a signal that came just before, or to another thread; not through
+    # the byte that each signal writes here.
+    heard, hears = os.pipe()
+    os.set_blocking(hears, False)
+    signal.set_wakeup_fd(hears)
     # What runs now is left as it is: the next worker goes on with it, as after a kill.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # A parent hears the same Ctrl-C, and ends its worker itself.
@@ -106,7 +111,8 @@ def work(house: House, *, parent_on_stdin: bool) -> None:
     executor = back(house)
     executor.start()
     log.info("worker ready", pid=os.getpid())
-    threading.Event().wait()
+    while True:
+        os.read(heard, 1)
 
 
 class WorkerChild:

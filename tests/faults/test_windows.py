@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import signal
@@ -130,6 +131,26 @@ def test_a_second_worker_on_a_data_folder_says_that_it_waits_and_begins_when_the
         second.kill()
         second.wait()
         second.stderr.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one thread of another process be sent a signal")
+def test_a_worker_ends_by_a_signal_whichever_of_its_threads_the_kernel_hands_it_to(house: House) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "longtake", "worker", "--data", str(house.settings.data)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stderr
+    try:
+        assert any(json.loads(line)["event"] == "worker ready" for line in iter(worker.stderr.readline, ""))
+        threads = [int(task.name) for task in Path(f"/proc/{worker.pid}/task").iterdir()]
+        other = next(thread for thread in threads if thread != worker.pid)
+        assert ctypes.CDLL(None, use_errno=True).tgkill(worker.pid, other, signal.SIGTERM) == 0
+        assert worker.wait(5) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stderr.close()
 
 
 def test_a_sweep_takes_what_a_dead_process_left_and_nothing_that_a_living_one_has_in_hand(tmp_path: Path) -> None:
