@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +14,14 @@ from tempfile import TemporaryDirectory
 from longtake.engines.motion import Motion
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
-from longtake.media.probe import probe
+from longtake.media.keep import keep
+from longtake.media.survey import survey
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, Source, join, measure_seams, render, timeline_of
+from longtake.rendering import Footage, Source, join, measure_seams, render, timeline_of, work_file
 from longtake.sources import keep_still
 from longtake.store import Store
-from longtake.timeline import Segment, Timeline
+from longtake.timeline import Timeline
 
 VIDEO, IMAGE = KeyFrame(type="video", url="-"), KeyFrame(type="image", url="-")
 ORDERS = {
@@ -36,13 +38,13 @@ def main(name: str, parent: Path, picture: Path, repeats: int) -> None:
     order = ORDERS[name]
     with TemporaryDirectory() as folder:
         store = Store.in_folder(Path(folder))
-        found = probe(parent)
         key = "sources/parent.mp4"
-        (store.work_folder or Path(folder)).joinpath("p").write_bytes(parent.read_bytes())
-        store.put_file(key, (store.work_folder or Path(folder)) / "p")
+        with work_file(store, key) as copy:
+            segment, format = keep(parent, survey(parent), copy)
+            store.put_file(key, copy)
         # Each repeat is a generation of its own, as in a chain of extensions.
-        segments = tuple(Segment(str(n), key, 0, found.num_frames, found.key_frames) for n in range(repeats))
-        footage = Footage(Timeline(found.format, segments))
+        segments = tuple(replace(segment, owner=str(n), key=key) for n in range(repeats))
+        footage = Footage(Timeline(format, segments))
         still = keep_still(picture, "stills/p.png", store, max_pixels=10**8)
         ends: list[Source] = [
             None if frame is None else still if frame.type == "image" else footage

@@ -18,7 +18,6 @@ from longtake.errors import MediaError
 from longtake.frames import Frames, Plane
 from longtake.media.decode import read_all
 from longtake.media.house import bring_home
-from longtake.media.probe import probe
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
 
@@ -74,13 +73,10 @@ def load(path: Path) -> Clip:
     with TemporaryDirectory() as work:
         start, home = Path(work) / f"start{path.suffix}", Path(work) / "home.mp4"
         copy_start(path, start)
-        bring_home(start, home)
-        found = probe(home)
-        timeline = Timeline(found.format, (Segment("clip", str(home), 0, found.num_frames, found.key_frames),))
-        frames = fitted(
-            read_all(timeline, 0, min(found.num_frames, found.format.num_frames(Fraction(MOST_SECONDS))), str)
-        )
-    format = VideoFormat(frames.width, frames.height, found.format.frame_rate)
+        encoded, made, _ = bring_home(start, home)
+        timeline = Timeline(made, (Segment("clip", str(home), 0, encoded.num_frames, encoded.key_frames),))
+        frames = fitted(read_all(timeline, 0, min(encoded.num_frames, made.num_frames(Fraction(MOST_SECONDS))), str))
+    format = VideoFormat(frames.width, frames.height, made.frame_rate)
     rate = float(format.frame_rate)
     num_given = max(frames.num_frames - round(HELD_SECONDS * rate), round(LEAST_GIVEN_SECONDS * rate))
     if num_given + rate > frames.num_frames:

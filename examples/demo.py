@@ -17,9 +17,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
@@ -33,9 +34,10 @@ from longtake.engines.base import Shot
 from longtake.engines.motion import Motion
 from longtake.media.colour import to_rgb
 from longtake.media.decode import read_all
-from longtake.media.probe import probe
+from longtake.media.keep import keep
 from longtake.media.sheet import contact_sheet
-from longtake.timeline import Segment, Timeline
+from longtake.media.survey import survey
+from longtake.timeline import Timeline
 from longtake.video import Cell, VideoFormat
 
 CREATE = "/v2/generate/video/luma-ai/generation"
@@ -132,16 +134,17 @@ class Demo:
         for name in ("result", "s", "MB", "seam at", *FIGURES):
             table.add_column(name, no_wrap=True, justify="left" if name == "result" else "right")
         rows = []
-        for made in self.made:
-            timeline, seams = a_timeline(made.path), made.answer["seams"]
-            cells = [[f"{seam['at']:.2f} s"] + [f"{seam[figure]:.2f}" for figure in FIGURES] for seam in seams]
-            table.add_row(
-                made.path.name,
-                f"{float(timeline.seconds):.2f}",
-                f"{made.path.stat().st_size / 1e6:.1f}",
-                *("\n".join(column) for column in zip(*cells, strict=True)),
-            )
-            rows += around_seams(made, timeline)
+        with TemporaryDirectory() as copies:
+            for made in self.made:
+                timeline, seams = a_timeline(made.path, Path(copies) / made.path.name), made.answer["seams"]
+                cells = [[f"{seam['at']:.2f} s"] + [f"{seam[figure]:.2f}" for figure in FIGURES] for seam in seams]
+                table.add_row(
+                    made.path.name,
+                    f"{float(timeline.seconds):.2f}",
+                    f"{made.path.stat().st_size / 1e6:.1f}",
+                    *("\n".join(column) for column in zip(*cells, strict=True)),
+                )
+                rows += around_seams(made, timeline)
         sheet = self.out / "contact-sheet.png"
         contact_sheet(rows, sheet)
         self.console.print(table)
@@ -170,9 +173,10 @@ def around_seams(made: Made, timeline: Timeline) -> list[Any]:
     return rows
 
 
-def a_timeline(path: Path) -> Timeline:
-    found = probe(path)
-    return Timeline(found.format, (Segment("demo", str(path), 0, found.num_frames, found.key_frames),))
+def a_timeline(path: Path, copy: Path) -> Timeline:
+    """The video as the one segment of a timeline, which reads a copy of its packets."""
+    segment, format = keep(path, survey(path), copy)
+    return Timeline(format, (replace(segment, key=str(copy)),))
 
 
 def a_picture(path: Path) -> Path:

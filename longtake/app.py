@@ -107,6 +107,8 @@ def front(house: House) -> FastAPI:
         models=models,
         rules=house.rules,
         max_still_pixels=settings.max_still_pixels,
+        max_partial_bytes=settings.max_resumable_bytes,
+        partial_seconds=settings.resumable_seconds,
     )
     return build(
         Front(

@@ -371,11 +371,11 @@ def _figures(made: Made) -> dict[str, Any]:
         "format": str(made.timeline.format),
         "seconds": float(made.timeline.seconds),
         "new": {
-            "start": float(made.timeline.format.seconds(made.new_start)),
+            "start": float(made.timeline.time_of(made.new_start)),
             "seconds": float(made.timeline.format.seconds(made.new_frames)),
         },
         "bytes": made.num_bytes,
-        "seams": [{**seam.to_json(), "at": float(made.timeline.format.seconds(seam.frame))} for seam in made.seams],
+        "seams": [{**seam.to_json(), "at": float(made.timeline.time_of(seam.frame))} for seam in made.seams],
         "reversal": made.takes[made.best].rendered.reversal,
         "takes": [take.to_json(chosen=number == made.best) for number, take in enumerate(made.takes)],
         "notes": list(made.notes),
@@ -386,7 +386,7 @@ def _report(made: Made) -> str:
     data = _figures(made)
     lines = [f"{data['file']}  {data['format']}, {data['seconds']:.2f} s, {data['bytes'] / 1e6:.1f} MB"]
     for seam in made.seams:
-        at = float(made.timeline.format.seconds(seam.frame))
+        at = float(made.timeline.time_of(seam.frame))
         lines.append(
             f"  seam at {at:.2f} s   jump {seam.jump:.2f}   motion {seam.motion:.2f}"
             f"   sharpness {seam.sharpness:.2f}   colour {seam.colour:.2f}"

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from longtake.video import BT709, Colour
+
 Plane = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """A stretch of frames in order of time, uint8, BT.709.
+    """A stretch of frames in order of time, uint8, upright.
 
-    Either planar 4:2:0 as decoded, limited range: `(y, u, v)` of `(num_frames, height, width)` and twice
+    Either planar 4:2:0 as decoded: `(y, u, v)` of `(num_frames, height, width)` and twice
     `(num_frames, height / 2, width / 2)`; or RGB, full range: one plane `(num_frames, height, width, 3)`.
     """
 
     planes: tuple[Plane, ...]
+    colour: Colour = BT709
+    """What the numbers of planar frames mean; RGB is always BT.709's."""
 
     def __post_init__(self) -> None:
         shapes = [plane.shape for plane in self.planes]
@@ -50,7 +54,7 @@ class Frames:
 
     def __getitem__(self, frames: slice) -> Frames:
         """A stretch of it; views, nothing is copied."""
-        return Frames(tuple(plane[frames] for plane in self.planes))
+        return Frames(tuple(plane[frames] for plane in self.planes), self.colour)
 
     def __repr__(self) -> str:
         kind = "rgb" if self.is_rgb else "yuv420p"

@@ -14,7 +14,7 @@ from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
 from longtake.rendering import Footage, Source, Tell, join, timeline_in, timeline_of
-from longtake.sources import keep_footage, keep_still
+from longtake.sources import keep_footage, keep_still, match
 from longtake.store import Store
 from longtake.takes import Take, choose, remarks, shoot
 from longtake.timeline import Timeline
@@ -59,6 +59,8 @@ def make(
     with TemporaryDirectory(prefix=".longtake-", dir=_folder_of(out)) as folder:
         store = Store.in_folder(Path(folder))
         before, after = _read_ends(order, store, max_still_pixels, tell)
+        if isinstance(before, Footage) and isinstance(after, Footage):
+            before, after = match(ID, before, after, store, lambda _, part: tell("matching the two", part))
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
 
         def told(stage: str, part: float) -> None:
@@ -74,7 +76,7 @@ def make(
         assert isinstance(made, str)
         _put(Path(made), out, force)
         tell("done", 1.0)
-    brought = tuple(note for end in (before, after) if isinstance(end, Footage) for note in end.notes)
+    brought = tuple(what for end in (before, after) if isinstance(end, Footage) for what in end.converted)
     notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *remarks(takes))))
     return Made(out, timeline, new_start, planned.outline.num_frames, num_bytes, takes[best].seams, notes, takes, best)
 
@@ -96,7 +98,9 @@ def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int, tell: 
     try:
         if frame.type == "image":
             return keep_still(path, f"stills/{end}.png", store, max_pixels=max_still_pixels)
-        return keep_footage(path, f"sources/{end}", end, store, lambda _, part: tell(f"reading {path.name}", part))
+        return keep_footage(
+            path, f"sources/{end}", f"file:{end}", store, lambda _, part: tell(f"reading {path.name}", part)
+        )
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
 

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from longtake.errors import ConflictError, OrderError
 from longtake.orders import Order
 from longtake.timeline import Timeline
-from longtake.video import CELLS, Cell, VideoFormat
+from longtake.video import CELLS, HOUSE, Cell, VideoFormat
 
+HALF = Fraction(1, 2)
 MOST_CONTEXT_BYTES = 384 * 2**20
 """The most context that an engine is shown at either end, decoded: 5 s of 1080p at 24 fps fit, of 4K the last 1.3 s."""
 
@@ -49,10 +51,19 @@ class Extent:
 
     format: VideoFormat
     num_frames: int
+    timeline: Timeline | None = None
+    """Where it is there already: its frames may have times of their own."""
 
-    @property
-    def seconds(self) -> Fraction:
-        return self.format.seconds(self.num_frames)
+    @classmethod
+    def of(cls, timeline: Timeline) -> Extent:
+        return cls(timeline.format, timeline.num_frames, timeline)
+
+    def frame_at(self, seconds: Fraction) -> int:
+        """The place between two frames that is nearest to `seconds`, as the number of the frame after it."""
+        return self.timeline.frame_at(seconds) if self.timeline else int(seconds * self.format.frame_rate + HALF)
+
+    def time_of(self, frame: int) -> Fraction:
+        return self.timeline.time_of(frame) if self.timeline else self.format.seconds(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,11 @@ class Plan:
     cell: Cell
     """What the engine is asked for: a loop has an `after` that the order has not."""
     before: Timeline | None
-    """Kept in front, ending where the new part begins."""
+    """The video at frame0, whole: kept up to `outline.before_stop`."""
+    head: Timeline | None
+    """Its frames ahead of the tail, kept as they are."""
+    num_tail: int
+    """So many frames ahead of `before_stop` can't be kept without later ones (B-frames): they are encoded again."""
     after: Timeline | None
     """The video at frame1, whole: kept from `outline.after_start` on."""
     num_lead: int
@@ -102,15 +117,10 @@ def outline(order: Order, before: Extent | None, after: Extent | None, capabilit
     Raises OrderError or ConflictError, with the field, for what can't be done as asked.
     """
     check_engine(order, capabilities)
-    if before and after and before.format != after.format:
-        raise ConflictError(
-            f"frame0 is {before.format} and frame1 is {after.format}: a bridge joins videos of one format",
-            field="keyframes.frame1.id",
-        )
-    parent = before or after
+    parents = [parent.format for parent in (before, after) if parent]
     notes: list[str] = []
-    if parent:
-        made = parent.format
+    if parents:
+        made = common_format(parents)
         # What was not asked for is not worth a remark: the defaults of the wires would cause one each time.
         asked = (order.aspect_ratio, order.short_side) != ((16, 9), 720)
         if asked and _size(order, capabilities) != (made.width, made.height):
@@ -132,18 +142,32 @@ def outline(order: Order, before: Extent | None, after: Extent | None, capabilit
     return Outline(made, num_frames, before_stop or 0, after_start, total, tuple(notes))
 
 
+def common_format(formats: Sequence[VideoFormat]) -> VideoFormat:
+    """That of a video made of these: the first one's, or the one's that is coded otherwise than we code.
+
+    Raises ConflictError where their sizes or rates differ.
+    """
+    first, last = formats[0], formats[-1]
+    if (first.width, first.height, first.frame_rate) != (last.width, last.height, last.frame_rate):
+        raise ConflictError(
+            f"frame0 is {first} and frame1 is {last}: a bridge joins videos of one size and frame rate",
+            field="keyframes.frame1.id",
+        )
+    return last if first.coding == HOUSE else first
+
+
 def plan(order: Order, before: Timeline | None, after: Timeline | None, capabilities: Capabilities) -> Plan:
-    """The plan for an order whose parents are there. Raises as `outline` does."""
+    """The plan for an order whose parents are there, in one format. Raises as `outline` does."""
     made = outline(
         order,
-        Extent(before.format, before.num_frames) if before else None,
-        Extent(after.format, after.num_frames) if after else None,
+        Extent.of(before) if before else None,
+        Extent.of(after) if after else None,
         capabilities,
     )
     frame_bytes = made.format.width * made.format.height * 3 // 2
     context = min(int(capabilities.context_seconds * made.format.frame_rate), MOST_CONTEXT_BYTES // frame_bytes)
     context = max(1, context)
-    kept = before.head(made.before_stop) if before else None
+    head, num_tail = before.head(made.before_stop) if before else (None, 0)
     num_lead, rest = after.split_at(made.after_start) if after else (0, None)
     cell = order.cell
     context_before = (max(0, made.before_stop - context), made.before_stop) if before else None
@@ -152,7 +176,7 @@ def plan(order: Order, before: Timeline | None, after: Timeline | None, capabili
         # The end leads back to the first frame: of the video, or to the still, as a clip of one frame.
         cell = Cell(cell.before, "clip")
         context_after = (0, min(made.before_stop, context)) if before else None
-    return Plan(made, cell, kept, after, num_lead, rest, context_before, context_after)
+    return Plan(made, cell, before, head, num_tail, after, num_lead, rest, context_before, context_after)
 
 
 def check_engine(order: Order, capabilities: Capabilities) -> None:
@@ -215,10 +239,10 @@ def _cut(at: Fraction | None, video: Extent, field: str, *, least: int) -> int |
     """The frame at `at` seconds; None without a cut."""
     if at is None:
         return None
-    frame = int(at * video.format.frame_rate + Fraction(1, 2))
+    frame = video.frame_at(at)
     most = video.num_frames - 1 + least
     if not least <= frame <= most:
-        low, high = (float(video.format.seconds(n)) for n in (least, most))
+        low, high = (float(video.time_of(n)) for n in (least, most))
         raise OrderError(
             f"at must be from {low:.3f} to {high:.3f} seconds in this video, got {float(at):g}", field=field
         )

@@ -19,9 +19,10 @@ from typing import Any
 
 from longtake.engines.base import Engine, Frames, Shot
 from longtake.errors import FaultError
+from longtake.media.colour import to_yuv
 from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
-from longtake.media.encode import closed, encode
+from longtake.media.encode import Publish, closed, encode
 from longtake.media.reversal import Mirror
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
@@ -30,8 +31,9 @@ from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
 from longtake.planning import MOST_CONTEXT_BYTES, Plan
 from longtake.store import Store
-from longtake.timeline import Segment, Timeline
-from longtake.video import Still, VideoFormat
+from longtake.timeline import Segment, Stamps, Timeline
+from longtake.video import Colour, Still, VideoFormat
+from longtake.watching import Live
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,14 @@ class Footage:
 
     timeline: Timeline
     seams: tuple[Seam, ...] = ()
-    notes: tuple[str, ...] = ()
+    converted: tuple[str, ...] = ()
+    """What of a user's file could not be kept as it was."""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "timeline": self.timeline.to_json(),
             "seams": [seam.to_json() for seam in self.seams],
-            "notes": list(self.notes),
+            "notes": list(self.converted),
         }
 
     @classmethod
@@ -74,6 +77,8 @@ class Rendered:
     """The new part, in the store."""
 
     segment: Segment
+    tail: Segment | None
+    """Frames of the video at frame0 ahead of a cut that its packets can't end at, encoded again."""
     lead: Segment | None
     """Frames of the video at frame1 between a cut and its next key frame, encoded again."""
     notes: tuple[str, ...]
@@ -83,14 +88,20 @@ class Rendered:
     """Of the segment's bytes, in hexadecimal; empty in what was kept before it was taken."""
 
     def to_json(self) -> dict[str, Any]:
-        parts = {"segment": self.segment.to_json(), "lead": self.lead.to_json() if self.lead else None}
-        return {**parts, "notes": list(self.notes), "reversal": self.reversal, "sha256": self.sha256}
+        return {
+            "segment": self.segment.to_json(),
+            "tail": self.tail.to_json() if self.tail else None,
+            "lead": self.lead.to_json() if self.lead else None,
+            "notes": list(self.notes),
+            "reversal": self.reversal,
+            "sha256": self.sha256,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Rendered:
-        lead = Segment.from_json(data["lead"]) if data["lead"] else None
+        tail, lead = (Segment.from_json(data[part]) if data.get(part) else None for part in ("tail", "lead"))
         sha256 = data.get("sha256", "")
-        return cls(Segment.from_json(data["segment"]), lead, tuple(data["notes"]), data["reversal"], sha256)
+        return cls(Segment.from_json(data["segment"]), tail, lead, tuple(data["notes"]), data["reversal"], sha256)
 
 
 def render(
@@ -104,25 +115,31 @@ def render(
     tell: Tell,
     *,
     take: int = 0,
-    lead: Segment | None = None,
+    earlier: Rendered | None = None,
+    live: bool = False,
 ) -> Rendered:
     """Shows the engine its context, and pulls its frames straight into the encoder and the store.
 
     Next to footage their tone is fitted to it; what moves in them is compared with how it moves there. `take` counts
-    from 0, and `lead` is an earlier take's: it is the same for all.
+    from 0; what is encoded again is the same for all, and taken over from an `earlier` one. `live`: what is done can be
+    watched at once.
     """
     notes: list[str] = []
+    tail, lead = (earlier.tail, earlier.lead) if earlier else _encode_again(id, plan, store)
+    publish = Live(id, plan, tail, lead, store).publish if live else None
     shot = _shot(order, plan, before, after, store, take, notes, partial(tell, "render", 0.0))
     footage = (shot.before if shot.cell.before == "clip" else None, shot.after if shot.cell.after == "clip" else None)
     frame_rate = float(shot.format.frame_rate)
     mirror = Mirror([stretch for stretch in footage if stretch], shot.num_frames, frame_rate)
     with closed(engine.render(shot, _Report(tell, shot.num_frames, notes))) as made:
-        frames = fit_colour(_exactly(shot.num_frames, made), shot.num_frames, frame_rate, *footage, notes.append)
-        segment, sha256 = _encode(segment_key(id, take), id, mirror.watch(frames), shot.format, store)
-    if plan.num_lead and plan.after:
-        lead = lead or _encode_lead(id, plan, plan.after, store)
-        notes.append(f"{plan.num_lead} frames between the cut and the next key frame were encoded again.")
-    return Rendered(segment, lead, tuple(notes), mirror.reversal(), sha256)
+        planar = _exactly(shot.num_frames, made, shot.format.coding.colour)
+        frames = fit_colour(planar, shot.num_frames, frame_rate, *footage, notes.append)
+        segment, sha256 = _encode(segment_key(id, take), id, mirror.watch(frames), shot.format, store, publish=publish)
+    if tail:
+        notes.append(f"Encoded again: {_frames(tail)} ahead of the cut, which can't be decoded without later ones.")
+    if lead:
+        notes.append(f"Encoded again: {_frames(lead)} between the cut and the next key frame.")
+    return Rendered(segment, tail, lead, tuple(notes), mirror.reversal(), sha256)
 
 
 def seed_of(order: Order, take: int) -> int:
@@ -135,15 +152,20 @@ def segment_key(id: str, take: int = 0) -> str:
     return f"segments/{id}-take{take + 1}.mp4" if take else f"segments/{id}.mp4"
 
 
+def again_keys(id: str) -> tuple[str, str]:
+    """Where the frames at the cuts that had to be encoded again are kept: those of frame0, those of frame1."""
+    return f"segments/{id}-tail.mp4", f"segments/{id}-lead.mp4"
+
+
 def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
     """The finished video's timeline, and the frame at which the new part begins."""
-    new = (rendered.segment, rendered.lead) if rendered.lead else (rendered.segment,)
-    timeline = Timeline(plan.outline.format, new)
+    new = (rendered.tail, rendered.segment, rendered.lead)
+    timeline = Timeline(plan.outline.format, tuple(segment for segment in new if segment))
     if plan.rest:
         timeline += plan.rest
-    if plan.before:
-        return plan.before + timeline, plan.before.num_frames
-    return timeline, 0
+    if plan.head:
+        timeline = plan.head + timeline
+    return timeline, plan.outline.before_stop
 
 
 def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int]:
@@ -158,7 +180,7 @@ def measure_seams(
     plan: Plan, order: Order, timeline: Timeline, before: Source, after: Source, store: Store
 ) -> tuple[Seam, ...]:
     """The figures of the joins that are new, and of those that the parents had, at their new places."""
-    new_start = plan.before.num_frames if plan.before else 0
+    new_start = plan.outline.before_stop
     new_stop = new_start + plan.outline.num_frames
     shift = new_stop - plan.outline.after_start
     seams: list[Seam] = []
@@ -239,39 +261,61 @@ def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
         return fit(source, format, max_pixels=max_pixels)
 
 
-def _encode_lead(id: str, plan: Plan, after: Timeline, store: Store) -> Segment:
-    """The frames of the video at frame1 between its cut and its next key frame, which can't be copied."""
-    start = plan.outline.after_start
-    again = read(after, start, start + plan.num_lead, store.open)
-    return _encode(f"segments/{id}-lead.mp4", _owner(after, start), again, plan.outline.format, store)[0]
+def _encode_again(id: str, plan: Plan, store: Store) -> tuple[Segment | None, Segment | None]:
+    """What can't be copied at the cuts: the end of what is kept of frame0, the start of what is kept of frame1."""
+    start, stop = plan.outline.before_stop, plan.outline.after_start
+    tail_key, lead_key = again_keys(id)
+    tail = _again(tail_key, plan.before, start - plan.num_tail, start, plan.outline.format, store)
+    lead = _again(lead_key, plan.after, stop, stop + plan.num_lead, plan.outline.format, store)
+    return tail, lead
 
 
-def _owner(timeline: Timeline, frame: int) -> str:
-    """Whose frame it is."""
-    return timeline.head(frame + 1).segments[-1].owner
+def _again(
+    key: str, timeline: Timeline | None, start: int, stop: int, format: VideoFormat, store: Store
+) -> Segment | None:
+    """The frames `[start, stop)` of the timeline as an object of their own, with the sound that they had."""
+    if timeline is None or start == stop:
+        return None
+    stamps = timeline.stamps_of(start, stop)
+    frames = read(timeline, start, stop, store.open)
+    segment = _encode(key, timeline.owner_of(start), frames, format, store, stamps=stamps)[0]
+    return replace(segment, sound=timeline.sound_of(start))
 
 
-def _exactly(num_frames: int, frames: Iterator[Frames]) -> Iterator[Frames]:
-    """The engine's frames, as many as were asked for: an engine that gives more or fewer is at fault."""
+def _frames(segment: Segment) -> str:
+    return "1 frame" if segment.num_frames == 1 else f"{segment.num_frames} frames"
+
+
+def _exactly(num_frames: int, frames: Iterator[Frames], colour: Colour) -> Iterator[Frames]:
+    """The engine's frames as 4:2:0 of this colour, as many as were asked for: another number is the engine's fault."""
     left = num_frames
     for batch in frames:
         left -= batch.num_frames
         if left < 0:
             break
-        yield batch
+        yield to_yuv(batch, colour)
     if left:
         gave = "more" if left < 0 else num_frames - left
         raise FaultError(f"the engine was asked for {num_frames} frames and gave {gave}")
 
 
-def _encode(key: str, owner: str, frames: Iterator[Frames], format: VideoFormat, store: Store) -> tuple[Segment, str]:
+def _encode(
+    key: str,
+    owner: str,
+    frames: Iterator[Frames],
+    format: VideoFormat,
+    store: Store,
+    *,
+    stamps: Stamps | None = None,
+    publish: Publish | None = None,
+) -> tuple[Segment, str]:
     """The segment, and the SHA-256 of its bytes."""
     with work_file(store, key) as path:
-        encoded = encode(frames, format, path)
+        encoded = encode(frames, format, path, stamps, publish)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         store.put_file(key, path)
-    return Segment(owner, key, 0, encoded.num_frames, encoded.key_frames), sha256
+    return Segment(owner, key, 0, encoded.num_frames, encoded.key_frames, stamps), sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from longtake.confined import SECONDS, Confined
 from longtake.errors import CallerError, ConflictError, MediaError, OrderError
+from longtake.exports import Exports
 from longtake.fetch import FetchRules, check_url
+from longtake.incoming import Incoming, PartialFile
 from longtake.media.probe import probe
 from longtake.media.stills import normalise
 from longtake.orders import MOST_TAKES, KeyFrame, Order
 from longtake.planning import Capabilities, Extent, check_engine, outline
-from longtake.records import Generation, Key, Records, Upload
+from longtake.records import Generation, Key, PartialUpload, Records, Upload
 from longtake.store import Store
+from longtake.watching import Watch
 
 P = ParamSpec("P")
 T = TypeVar("T")
 CREDITS_PER_SECOND = 1.0
 """One credit renders one second of new video; each take is rendered."""
+READ_BYTES_PER_SECOND = 20 << 20
+"""A file is given the more time to be looked at, the larger it is."""
 
 
 class Service:
@@ -38,6 +44,8 @@ class Service:
         models: Mapping[str, str],
         rules: FetchRules,
         max_still_pixels: int,
+        max_partial_bytes: int = 10 << 30,
+        partial_seconds: float = 86400.0,
     ) -> None:
         self._records = records
         self._store = store
@@ -46,6 +54,11 @@ class Service:
         """Model names that clients may ask for → our engine's name."""
         self._rules = rules
         self._max_still_pixels = max_still_pixels
+        self.incoming = Incoming(records, store, max_bytes=max_partial_bytes, seconds=partial_seconds)
+        """Uploads that come in parts."""
+        self._confined = Confined("longtake.media.stills", "longtake.media.probe")
+        self.exports = Exports(store, Confined("longtake.media.export", at_once=1))
+        """Finished videos as other kinds of file."""
 
     def capabilities(self, model: str) -> Capabilities:
         """Raises OrderError that names the models there are."""
@@ -95,6 +108,11 @@ class Service:
         """Newest first, and how many there are in all."""
         return self._records.page(account, limit=limit, offset=offset), self._records.count(account)
 
+    def watch(self, id: str) -> Watch:
+        """What there is of it to be watched, by whoever has its address. Raises UnknownError."""
+        account = self._records.get(id).account
+        return Watch.of(self._records.get(id, account), self._store)  # a deleted one is in no account
+
     def children(self, id: str) -> list[str]:
         return self._records.children(id)
 
@@ -118,6 +136,7 @@ class Service:
         self._records.delete(id, account)
         for key in (f"videos/{id}.mp4", f"images/{id}.jpg", f"stills/{id}-frame0.png", f"stills/{id}-frame1.png"):
             self._store.delete(key)
+        self.exports.delete(id)
         if self._records.was_extended(id):
             return
         takes = [f"segments/{id}-take{number}" for number in range(2, MOST_TAKES + 1)]
@@ -125,23 +144,51 @@ class Service:
             self._store.delete(f"{stem}.mp4")
             self._store.delete(f"{stem}.json")
 
-    def upload(self, account: str, path: Path) -> Upload:
-        """Keeps the file at `path`, an image or a video, and removes it there. Raises MediaError."""
-        id, digest = str(uuid.uuid4()), hashlib.sha256()
-        with path.open("rb") as file:
-            for chunk in iter(lambda: file.read(1 << 20), b""):
-                digest.update(chunk)
+    def upload(self, account: str, path: Path, *, id: str | None = None, sha256: str | None = None) -> Upload:
+        """Keeps the file at `path`, an image or a video, and removes it there.
+
+        `sha256`, in hexadecimal, is what it must have. Raises MediaError, OrderError for another digest.
+        """
+        digest = _digest(path)
+        if sha256 is not None and digest != sha256:
+            raise OrderError(f"the file's SHA-256 is {digest}, not {sha256} as was said: send it again", field="sha256")
+        id = id or str(uuid.uuid4())
         try:
-            upload = self._upload_image(id, account, path, digest.hexdigest())
+            upload = self._upload_image(id, account, path, digest)
         except MediaError as not_an_image:
-            upload = self._upload_video(id, account, path, digest.hexdigest(), not_an_image)
+            upload = self._upload_video(id, account, path, digest, not_an_image)
         self._records.add_upload(upload)
+        return upload
+
+    def get_upload(self, id: str, account: str) -> Upload:
+        """Raises UnknownError."""
+        return self._records.get_upload(id, account)
+
+    def find_upload(self, id: str, account: str) -> Upload | None:
+        return self._records.find_upload(id, account)
+
+    def finish_upload(self, partial: PartialUpload, file: PartialFile) -> Upload:
+        """Keeps a file that has come whole. A second time, after a kill in the midst of it, does no harm.
+
+        Raises MediaError, OrderError: then its bytes are gone, and the record says why.
+        """
+        upload = self._records.find_upload(partial.id, partial.account)
+        if upload is None:
+            try:
+                with file.whole() as path:
+                    upload = self.upload(partial.account, path, id=partial.id, sha256=partial.sha256)
+            except (MediaError, OrderError) as error:
+                self.incoming.refuse(partial, file, error.message)
+                raise
+        file.remove()
         return upload
 
     def _upload_image(self, id: str, account: str, path: Path, sha256: str) -> Upload:
         num_bytes, upright = path.stat().st_size, path.with_suffix(".upright")
         try:
-            width, height = normalise(path, upright, max_pixels=self._max_still_pixels)
+            width, height = self._confined.call(
+                normalise, _seconds_for(path), path, upright, max_pixels=self._max_still_pixels
+            )
             self._store.put_file(f"uploads/{id}.png", upright)
         finally:
             upright.unlink(missing_ok=True)
@@ -151,15 +198,15 @@ class Service:
 
     def _upload_video(self, id: str, account: str, path: Path, sha256: str, not_an_image: MediaError) -> Upload:
         try:
-            found = probe(path)
+            found = self._confined.call(probe, _seconds_for(path), path)
         except MediaError as not_a_video:
             raise MediaError(f"neither an image nor a video: {not_an_image}; {not_a_video}") from None
         num_bytes, key = path.stat().st_size, f"uploads/{id}.video"
         self._store.put_file(key, path)
         made, now = found.format, time.time()
-        seconds, fps = float(made.seconds(found.num_frames)), float(made.frame_rate)
+        seconds, fps = found.seconds, float(made.frame_rate)
         # Another video is decoded first, and only that tells how many frames come of it.
-        extent = Extent(made, found.num_frames) if found.is_house else None
+        extent = Extent(made, found.num_frames) if found.is_kept else None
         return Upload(id, account, "video", key, made.width, made.height, seconds, fps, num_bytes, sha256, now, extent)
 
     def _check_end(self, end: str, frame: KeyFrame, account: str) -> Extent | None:
@@ -176,8 +223,19 @@ class Service:
                 )
             return upload.extent
         if frame.id:
-            return self._records.get_parent(frame.id, account, end).extent
+            parent = self._records.get_parent(frame.id, account, end)
+            return Extent.of(parent.result.timeline) if parent.result else parent.extent
         return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seconds_for(path: Path) -> float:
+    """How long it may take to look at a file."""
+    return SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
 
 
 def _at_field(field: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -50,7 +50,13 @@ class Settings(BaseSettings):
     )
     fetch_timeout_seconds: float = Field(60.0, gt=0, description="How long fetching one file may take in all.")
     max_still_pixels: int = Field(64_000_000, ge=1, description="The most pixels that an image may have.")
-    max_upload_bytes: int = Field(2 * 2**30, ge=1, description="The largest upload.")
+    max_upload_bytes: int = Field(2 * 2**30, ge=1, description="The largest upload that comes in one request.")
+    max_resumable_bytes: int = Field(
+        10 * 2**30, ge=1, description="The largest upload that comes in parts, and can be resumed (tus)."
+    )
+    resumable_seconds: float = Field(
+        86400.0, gt=0, description="How long an unfinished upload waits for its next byte before it is forgotten."
+    )
     max_body_bytes: int = Field(2**20, ge=1024, description="The largest request body other than an upload.")
     log_format: str = Field(
         "auto", pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal."

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from longtake.errors import CallerError, FetchError, MediaError, UnknownError
 from longtake.fetch import Fetcher
+from longtake.frames import Frames
+from longtake.media.colour import to_colour
+from longtake.media.decode import read
+from longtake.media.encode import encode
 from longtake.media.house import bring_home
-from longtake.media.probe import probe
+from longtake.media.keep import NotKept, keep
+from longtake.media.probe import why_not_kept
+from longtake.media.sound_keep import keep_sound
 from longtake.media.stills import normalise
+from longtake.media.survey import Survey, survey
+from longtake.planning import common_format
 from longtake.rendering import Footage, Tell, work_file
 from longtake.store import Store
-from longtake.timeline import Segment, Timeline
-from longtake.video import Still
+from longtake.timeline import Segment, Sound, Timeline
+from longtake.video import Still, VideoFormat
 
 TRIES = 3
 LOOK_SECONDS = 0.1
@@ -79,24 +90,87 @@ def keep_still(path: Path, key: str, store: Store, *, max_pixels: int) -> Still:
 
 
 def keep_footage(path: Path, stem: str, owner: str, store: Store, tell: Tell) -> Footage:
-    """A video file → footage in the store. Packet for packet where it is house format already, else brought to it.
+    """A video file → footage in the store. Packet for packet where its packets can be joined, else in house format.
 
-    It goes under `<stem>.mp4`, and what is to be known of it under `<stem>.json`, where `find_footage` finds it.
-    Raises MediaError. The file at `path` is left where it is.
+    It goes under `<stem>.mp4`, its sound under `<stem>-sound.mp4`, and what is to be known of it under `<stem>.json`,
+    where `find_footage` finds it. Raises MediaError. The file at `path` is left where it is.
     """
-    found, key = probe(path), f"{stem}.mp4"
+    found, key = survey(path), f"{stem}.mp4"
     with work_file(store, key) as home:
-        if found.is_house:
-            shutil.copyfile(path, home)
-            made, segment = found.format, Segment(owner, key, 0, found.num_frames, found.key_frames)
-            notes: tuple[str, ...] = ("sound left out",) if found.has_sound else ()
-        else:
-            encoded, made, notes = bring_home(path, home, progress=lambda part: tell("bring", part))
-            segment = Segment(owner, key, 0, encoded.num_frames, encoded.key_frames)
+        segment, made, converted = _bring(path, found, home, lambda part: tell("bring", 0.9 * part))
         store.put_file(key, home)
-    footage = Footage(Timeline(made, (segment,)), notes=notes)
+    if converted and found.rate.constant:  # what could not be decoded at its start is not there
+        first = found.pts[found.num_frames - segment.num_frames] if found.pts else 0
+    else:
+        first = min(found.pts if converted else found.coded_pts, default=0)
+    sound, remarks = _bring_sound(path, found, first * found.time_base, f"{stem}-sound.mp4", store, tell)
+    segment = replace(segment, owner=owner, key=key, sound=sound)
+    footage = Footage(Timeline(made, (segment,)), converted=(*converted, *remarks))
     store.put(f"{stem}.json", json.dumps(footage.to_json()).encode())
     return footage
+
+
+def _bring(
+    path: Path, found: Survey, home: Path, progress: Callable[[float], None]
+) -> tuple[Segment, VideoFormat, tuple[str, ...]]:
+    """Makes the object; its segment's owner and key are still to be filled in."""
+    if not any(why_not_kept(found)):
+        with suppress(NotKept):
+            return (*keep(path, found, home, progress), ())
+    encoded, made, notes = bring_home(path, home, progress=progress)
+    return Segment("", "", 0, encoded.num_frames, encoded.key_frames), made, notes
+
+
+def _bring_sound(
+    path: Path, found: Survey, zero: Fraction, key: str, store: Store, tell: Tell
+) -> tuple[Sound | None, tuple[str, ...]]:
+    """Keeps the sound, timed from `zero`, the object's first frame; with what is to be said of it."""
+    if not found.has_sound:
+        return None, ()
+    with work_file(store, key) as home:
+        kept, remarks = keep_sound(path, zero, home, lambda: tell("bring", 0.95))
+        if kept:
+            store.put_file(key, home)
+    return Sound(key, kept.start) if kept else None, remarks
+
+
+def match(id: str, before: Footage, after: Footage, store: Store, tell: Tell) -> tuple[Footage, Footage]:
+    """The ends of a bridge in one format: where only their coding differs, one of them is encoded again to match.
+
+    It is ours rather than the user's own. Raises ConflictError where their sizes or rates differ.
+    """
+    wanted = common_format((before.timeline.format, after.timeline.format))
+    ends = []
+    for name, end in (("frame0", before), ("frame1", after)):
+        if end.timeline.format == wanted:
+            ends.append(end)
+        else:
+            ends.append(_recoded(f"sources/{id}-{name}-match", name, end, wanted, store, tell))
+    return ends[0], ends[1]
+
+
+def _recoded(stem: str, name: str, footage: Footage, format: VideoFormat, store: Store, tell: Tell) -> Footage:
+    """The footage, each segment of it encoded once more, to match another format of its size and rate."""
+    timeline, segments, at = footage.timeline, [], 0
+    for number, given in enumerate(timeline.segments):
+        stop, key = at + given.num_frames, f"{stem}-{number}.mp4"
+        told = partial(_tell_each, tell, timeline.num_frames)
+        batches = (to_colour(batch, format.coding.colour) for batch in read(timeline, at, stop, store.open))
+        with work_file(store, key) as path:
+            encoded = encode(told(at, batches), format, path, timeline.stamps_of(at, stop))
+            store.put_file(key, path)
+        made = Segment(given.owner, key, 0, encoded.num_frames, encoded.key_frames, timeline.stamps_of(at, stop))
+        segments.append(replace(made, sound=timeline.sound_of(at)))
+        at = stop
+    remark = f"{name} ({timeline.format.coding}) was encoded again to match the other video ({format.coding})"
+    return Footage(Timeline(format, tuple(segments)), footage.seams, (*footage.converted, remark))
+
+
+def _tell_each(tell: Tell, num_frames: int, at: int, batches: Iterator[Frames]) -> Iterator[Frames]:
+    for batch in batches:
+        tell("bring", at / num_frames)
+        yield batch
+        at += batch.num_frames
 
 
 def find_footage(stem: str, store: Store) -> Footage | None:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shutil
+import tempfile
 import uuid
 import weakref
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 _KEY = re.compile(r"[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
-_WORK = "work"
+_WORK, _PARTIAL = "work", "partial"
 
 
 class Store:
@@ -38,9 +39,14 @@ class Store:
         self._folder = folder
         self.work_folder: Path | None = None
         """A folder from which `put_file` moves instead of copying; None where the store has none."""
+        self.partial_folder = folder / _PARTIAL if folder else Path(tempfile.mkdtemp(prefix="longtake-partial-"))
+        """Where files that come in parts grow from request to request, on this machine's disk; no object is there."""
         if folder:
             self.work_folder, lock = _own_folder(folder / _WORK)
             weakref.finalize(self, os.close, lock)
+            self.partial_folder.mkdir(exist_ok=True)
+        else:
+            weakref.finalize(self, shutil.rmtree, self.partial_folder, ignore_errors=True)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Store:
@@ -122,7 +128,8 @@ class Store:
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys of all whole objects that begin with `prefix`, a path."""
         for batch in obstore.list(self._store, prefix or None):
-            yield from (str(meta["path"]) for meta in batch if not str(meta["path"]).startswith(f"{_WORK}/"))
+            paths = (str(meta["path"]) for meta in batch)
+            yield from (path for path in paths if not path.startswith((f"{_WORK}/", f"{_PARTIAL}/")))
 
     def sweep_work(self) -> None:
         """Removes what killed processes left half made. What living ones have in hand stays."""

@@ -15,9 +15,19 @@ from longtake.engines.base import Engine
 from longtake.media.seams import Seam
 from longtake.orders import Order
 from longtake.planning import Plan
-from longtake.rendering import Rendered, Source, Tell, measure_seams, render, seed_of, segment_key, timeline_of
+from longtake.rendering import (
+    Rendered,
+    Source,
+    Tell,
+    again_keys,
+    measure_seams,
+    render,
+    seed_of,
+    segment_key,
+    timeline_of,
+)
 from longtake.store import Store
-from longtake.timeline import Segment
+from longtake.watching import forget_live
 
 Do = Callable[[str, Callable[[], Any]], Any]
 """Runs a function by a name, and gives its result, which is JSON: a durable step, or just a call."""
@@ -72,20 +82,35 @@ def score(joins: Iterable[Seam], reversal: float | None) -> float:
 
 
 def shoot(
-    id: str, order: Order, plan: Plan, before: Source, after: Source, engine: Engine, store: Store, tell: Tell, do: Do
+    id: str,
+    order: Order,
+    plan: Plan,
+    before: Source,
+    after: Source,
+    engine: Engine,
+    store: Store,
+    tell: Tell,
+    do: Do,
+    *,
+    live: bool = False,
 ) -> tuple[Take, ...]:
-    """Renders and measures `order.takes` takes, one after another. `tell` hears of all of them as one piece of work."""
+    """Renders and measures `order.takes` takes, one after another. `tell` hears of all of them as one piece of work.
+
+    `live`: the only one can be watched while it is rendered.
+    """
     takes: list[Take] = []
-    lead: Segment | None = None
+    earlier: Rendered | None = None
 
     def told(stage: str, part: float) -> None:
         tell(stage, (len(takes) + part) / order.takes)
 
     for number in range(order.takes):
 
-        def rendered(number: int = number, lead: Segment | None = lead) -> dict[str, Any]:
+        def rendered(number: int = number, earlier: Rendered | None = earlier) -> dict[str, Any]:
             told("render", 0.0)
-            return render(id, order, plan, before, after, engine, store, told, take=number, lead=lead).to_json()
+            ends, watched = (before, after), live and order.takes == 1
+            made = render(id, order, plan, *ends, engine, store, told, take=number, earlier=earlier, live=watched)
+            return made.to_json()
 
         made = Rendered.from_json(do(_step("render", number), rendered))
 
@@ -96,7 +121,7 @@ def shoot(
 
         seams = tuple(Seam.from_json(seam) for seam in do(_step("measure", number), measured))
         takes.append(Take(seed_of(order, number), made, seams, _own(plan, order, seams)))
-        lead = made.lead
+        earlier = made
     return tuple(takes)
 
 
@@ -128,8 +153,9 @@ def drop(takes: Sequence[Take], kept: int, store: Store) -> None:
 def leave_nothing(id: str, num_takes: int, store: Store) -> None:
     """Removes all that rendering and joining left of a generation that has no result."""
     segments = [segment_key(id, take) for take in range(num_takes)]
-    for key in (*segments, f"segments/{id}-lead.mp4", f"videos/{id}.mp4", f"images/{id}.jpg"):
+    for key in (*segments, *again_keys(id), f"videos/{id}.mp4", f"images/{id}.jpg"):
         store.delete(key)
+    forget_live(id, store)
 
 
 def _step(name: str, number: int) -> str:
@@ -138,6 +164,6 @@ def _step(name: str, number: int) -> str:
 
 def _own(plan: Plan, order: Order, seams: Sequence[Seam]) -> tuple[Seam, ...]:
     """The joins at either end of the new part, and that of a loop's end with its start."""
-    start = plan.before.num_frames if plan.before else 0
+    start = plan.outline.before_stop
     own = {start, start + plan.outline.num_frames} | ({0} if order.loop else set())
     return tuple(seam for seam in seams if seam.frame in own)

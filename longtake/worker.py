@@ -27,10 +27,11 @@ from longtake.rendering import (
     timeline_of,
     work_file,
 )
-from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still
+from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still, match
 from longtake.store import Store
 from longtake.takes import choose, drop, leave_nothing, remarks, shoot
 from longtake.video import Still
+from longtake.watching import forget_live
 from longtake.workflows import Step, Workflows
 
 T = TypeVar("T")
@@ -94,12 +95,15 @@ class Worker:
         for end, frame in order.ends:
             ends[end] = _source(do(f"bring {end}", partial(self._bring, generation, end, frame, tell)))
         before, after = ends["frame0"], ends["frame1"]
+        if isinstance(before, Footage) and isinstance(after, Footage):
+            pair = before, after
+            before, after = map(_source, do("match", lambda: _matched(match(id, *pair, self._store, tell))))
 
         # 3 the plan: pure, so it is not a step
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
 
         # 4 the new part, as many takes of it as are asked for: each is rendered and its joins are measured
-        takes = shoot(id, order, planned, before, after, engine, self._store, tell, do)
+        takes = shoot(id, order, planned, before, after, engine, self._store, tell, do, live=True)
 
         # 5 the best take stays
         best = choose(takes)
@@ -114,7 +118,8 @@ class Worker:
         image_key = do("poster", lambda: make_poster(id, timeline, self._store))
 
         # 7 all objects are there: one commit
-        notes = (*planned.outline.notes, *_notes(before), *_notes(after), *rendered.notes, *remarks(takes))
+        converted = tuple(dict.fromkeys((*_converted(before), *_converted(after))))
+        notes = (*planned.outline.notes, *converted, *rendered.notes, *remarks(takes))
         result = Result(
             timeline=timeline,
             new_start=new_start,
@@ -129,6 +134,7 @@ class Worker:
             preview=order.cell == ("nothing", "nothing") and engine.capabilities.previews,
             reversal=rendered.reversal,
             takes=tuple(take.to_json(chosen=number == best) for number, take in enumerate(takes)),
+            converted=converted,
         )
         if self._records.complete(id, attempt, result):
             log.info("completed", generation=id, seconds=round(sum(timings.values()), 3), bytes=num_bytes)
@@ -176,6 +182,8 @@ class Worker:
             generation = self._records.get(id)
             if generation.state == "failed":
                 leave_nothing(id, generation.order.takes, self._store)
+            elif generation.state == "completed":
+                forget_live(id, self._store)
         except Exception:
             log.exception("could not clean up", generation=id)
 
@@ -238,9 +246,13 @@ def _timed(step: Step, id: str, timings: dict[str, float]) -> Callable[[str, Cal
     return do
 
 
+def _matched(ends: tuple[Footage, Footage]) -> list[dict[str, Any]]:
+    return [{"footage": end.to_json()} for end in ends]
+
+
 def _source(brought: dict[str, Any]) -> Source:
     return Still.from_json(brought["still"]) if "still" in brought else Footage.from_json(brought["footage"])
 
 
-def _notes(source: Source) -> tuple[str, ...]:
-    return source.notes if isinstance(source, Footage) else ()
+def _converted(source: Source) -> tuple[str, ...]:
+    return source.converted if isinstance(source, Footage) else ()

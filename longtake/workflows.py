@@ -24,7 +24,7 @@ log = structlog.get_logger("longtake.workflows")
 NAME = "longtake"
 QUEUE = "render"
 WORKFLOW = "generation"
-VERSION = "2"
+VERSION = "3"
 """Names the order of steps, and what planning makes of an order. Raised when either changes: what an older version has
 begun is begun anew, by the sweep, for kept results of one plan do not fit another."""
 MOST_DEATHS = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from av.video.frame import VideoFrame
 from longtake.frames import Frames, Plane
 from longtake.media.encode import Encoded, encode
 from longtake.media.house import bring_home
+from longtake.media.keep import keep
 from longtake.media.planes import empty_frames
+from longtake.media.survey import survey
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
 
@@ -59,6 +62,12 @@ def segment(key: str, encoded: Encoded) -> Segment:
     return Segment(key, key, 0, encoded.num_frames, encoded.key_frames)
 
 
+def keep_as_it_is(source: Path, folder: Path, key: str) -> tuple[Segment, VideoFormat]:
+    """A foreign video as an object of a folder, packet for packet: the segment that is all that is shown of it."""
+    kept, format = keep(source, survey(source), folder / key)
+    return replace(kept, owner=key, key=key), format
+
+
 def opener(folder: Path) -> Callable[[str], str]:
     """Opens objects that are files in a folder."""
     return lambda key: str(folder / key)
@@ -76,9 +85,8 @@ def decode_linearly(path: Path) -> tuple[Frames, list[int]]:
     return Frames((luma, chroma[:, 0], chroma[:, 1])), [int(stamp or 0) for stamp in stamps]
 
 
-def frame_hashes(path: Path) -> tuple[list[str], Fraction]:
-    """A digest of each decoded frame, and the interval that parts them, in seconds; fails unless they are equally far
-    apart and begin at 0. Shares no code with the reader."""
+def frames_and_times(path: Path) -> tuple[list[str], list[Fraction]]:
+    """A digest of each decoded frame, and when it is shown, in seconds. Shares no code with the reader."""
     hashes, times = [], []
     with av.open(str(path)) as container:
         assert isinstance(container, InputContainer)
@@ -87,6 +95,13 @@ def frame_hashes(path: Path) -> tuple[list[str], Fraction]:
             assert frame.time_base is not None
             hashes.append(hashlib.blake2b(frame.to_ndarray().tobytes(), digest_size=12).hexdigest())
             times.append(frame.pts * frame.time_base)
+    return hashes, times
+
+
+def frame_hashes(path: Path) -> tuple[list[str], Fraction]:
+    """A digest of each decoded frame, and the interval that parts them, in seconds; fails unless they are equally far
+    apart and begin at 0."""
+    hashes, times = frames_and_times(path)
     intervals = {later - earlier for earlier, later in itertools.pairwise(times)}
     assert times[0] == 0
     assert len(intervals) == 1, intervals
@@ -125,10 +140,11 @@ def write_foreign(
     sound: bool = False,
     rotation: int = 0,
     options: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
     **settings: Any,
 ) -> Path:
     """Encodes FFmpeg's frames with any encoder: what a user may bring."""
-    with av.open(str(path), "w") as output:
+    with av.open(str(path), "w", options=muxer or {}) as output:
         stream = output.add_stream(codec, rate=rate, options=options or {})
         assert isinstance(stream, av.VideoStream)
         stream.codec_context.width, stream.codec_context.height = frames[0].width, frames[0].height

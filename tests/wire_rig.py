@@ -25,6 +25,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from longtake.fetch import Fetcher, FetchRules
+from longtake.incoming import Incoming
 from longtake.planning import Capabilities
 from longtake.records import Changes, Keys, Records, migrate, open_database
 from longtake.records.generations import Result
@@ -51,9 +52,22 @@ class Rig:
     links: Links
     app: FastAPI
     folder: Path
+    service: Service
+
+    @property
+    def incoming(self) -> Incoming:
+        return self.service.incoming
 
     @classmethod
-    def build(cls, folder: Path, *, fetch_seconds: float = 10, **settings: Any) -> Rig:
+    def build(
+        cls,
+        folder: Path,
+        *,
+        fetch_seconds: float = 10,
+        max_partial_bytes: int = 10 << 30,
+        partial_seconds: float = 86400,
+        **settings: Any,
+    ) -> Rig:
         engine = open_database(f"sqlite:///{folder / 't.db'}")
         migrate(engine)
         records = Records(engine, lambda *_: None)
@@ -70,6 +84,8 @@ class Rig:
             models=MODELS,
             rules=rules,
             max_still_pixels=50_000_000,
+            max_partial_bytes=max_partial_bytes,
+            partial_seconds=partial_seconds,
         )
         front = Front(
             service=service,
@@ -80,7 +96,7 @@ class Rig:
             fetcher=Fetcher(rules),
             **settings,
         )
-        return cls(records, store, keys, links, build(front), folder)
+        return cls(records, store, keys, links, build(front), folder, service)
 
     def complete(self, id: str, *, seconds: int = 5) -> None:
         """As a worker does it at its end, with objects of a few bytes."""

@@ -7,27 +7,37 @@ from collections.abc import Callable, Iterator
 import av
 from av.codec.context import ThreadType
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
-from longtake.errors import FaultError
+from longtake.errors import FaultError, MediaError
 from longtake.frames import Frames
-from longtake.media.objects import Opener, OpenObject, open_house_object
+from longtake.media.colour import to_pixels
+from longtake.media.fields import deinterlaced
+from longtake.media.objects import Opener, OpenObject, open_segment
 from longtake.media.planes import batches, copy_into, empty_frames
 from longtake.timeline import Segment, Timeline
+from longtake.video import Coding
 
 __all__ = ["Opener", "read", "read_all"]
 
 THREADS = 2
+PLAIN = ("yuv420p", "yuvj420p")
 
 
 def read(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iterator[Frames]:
-    """Yields the frames `[start, stop)` of the timeline as planar 4:2:0, a batch of a few frames at a time.
+    """Yields the frames `[start, stop)` of the timeline, a batch of a few frames at a time.
 
-    Each segment touched is entered at the nearest key frame before what is wanted of it. Raises ValueError where the
-    stretch is not inside the timeline, FaultError where an object is not what the timeline says.
+    They are planar 4:2:0 of 8 bits, upright and progressive, whatever they are coded as; what their numbers mean is
+    not changed. Each segment touched is entered at the nearest key frame before what is wanted of it. Raises ValueError
+    where the stretch is not inside the timeline, FaultError where an object is not what the timeline says, MediaError where a
+    user's own is broken: its second is said.
     """
     _check(timeline, start, stop)
-    width, height = timeline.format.width, timeline.format.height
-    return batches(_frames(timeline, start, stop, open_object), width, height)
+    format = timeline.format
+    turns = format.coding.rotation // 90
+    return batches(
+        _frames(timeline, start, stop, open_object), format.width, format.height, format.coding.colour, turns
+    )
 
 
 def read_all(
@@ -38,9 +48,10 @@ def read_all(
     `look` is called for each frame that is decoded on the way, and ends the reading by raising.
     """
     _check(timeline, start, stop)
-    whole = empty_frames(stop - start, timeline.format.width, timeline.format.height)
+    format = timeline.format
+    whole = empty_frames(stop - start, format.width, format.height, format.coding.colour)
     for index, frame in enumerate(_frames(timeline, start, stop, open_object, look)):
-        copy_into(whole, index, frame)
+        copy_into(whole, index, frame, format.coding.rotation // 90)
     return whole
 
 
@@ -52,23 +63,31 @@ def _check(timeline: Timeline, start: int, stop: int) -> None:
 def _frames(
     timeline: Timeline, start: int, stop: int, open_object: Opener, look: Callable[[], object] = lambda: None
 ) -> Iterator[VideoFrame]:
-    for segment, first, last in _touched(timeline, start, stop):
-        with open_house_object(open_object, segment.key, timeline.format) as source:
-            entry = max(key_frame for key_frame in segment.key_frames if key_frame <= first)
-            yield from _decode(source, entry, first, last, look)
+    scaler = VideoReformatter()
+    at = start
+    for segment, first, last in timeline.touched(start, stop):
+        try:
+            for frame in _progressive(timeline, segment, first, last, open_object, look):
+                yield frame if frame.format.name in PLAIN else to_pixels(scaler, frame, "yuv420p")
+                at += 1
+        except FaultError as error:
+            if not segment.is_brought:
+                raise
+            seconds = float(timeline.time_of(min(at, timeline.num_frames)))
+            raise MediaError(f"the video is broken at {seconds:.2f} s: a frame there can't be decoded") from error
 
 
-def _touched(timeline: Timeline, start: int, stop: int) -> Iterator[tuple[Segment, int, int]]:
-    """Each segment with the frames of its object `[first, last)` that lie in the stretch."""
-    at = 0
-    for segment in timeline.segments:
-        first, last = max(start - at, 0), min(stop - at, segment.num_frames)
-        if first < last:
-            yield segment, segment.start + first, segment.start + last
-        at += segment.num_frames
+def _progressive(
+    timeline: Timeline, segment: Segment, first: int, last: int, open_object: Opener, look: Callable[[], object]
+) -> Iterator[VideoFrame]:
+    with open_segment(open_object, segment, timeline.format) as source:
+        decoded = _decode(source, segment.entry(first), first, last, timeline.format.coding, look)
+        yield from deinterlaced(decoded, "interlaced") if timeline.format.coding.interlaced else decoded
 
 
-def _decode(source: OpenObject, entry: int, first: int, last: int, look: Callable[[], object]) -> Iterator[VideoFrame]:
+def _decode(
+    source: OpenObject, entry: int, first: int, last: int, coding: Coding, look: Callable[[], object]
+) -> Iterator[VideoFrame]:
     context = source.stream.codec_context
     context.thread_type = ThreadType.FRAME
     context.thread_count = THREADS
@@ -82,7 +101,7 @@ def _decode(source: OpenObject, entry: int, first: int, last: int, look: Callabl
             number = source.number(frame.pts)
             if number < first:
                 continue
-            if number != wanted or frame.is_corrupt or frame.format.name != "yuv420p":
+            if number != wanted or frame.is_corrupt or plain_name(frame.format.name) != coding.pix_fmt:
                 raise FaultError(f"object {source.key} is broken at frame {wanted}: got {number}, {frame.format.name}")
             yield frame
             wanted += 1
@@ -91,3 +110,8 @@ def _decode(source: OpenObject, entry: int, first: int, last: int, look: Callabl
     except av.FFmpegError as error:
         raise FaultError(f"object {source.key} can't be decoded at frame {wanted}: {error}") from error
     raise FaultError(f"object {source.key} ends at frame {wanted}, the timeline wants frames up to {last}")
+
+
+def plain_name(pix_fmt: str) -> str:
+    """A pixel format without its range: yuvj420p is yuv420p in full range."""
+    return pix_fmt.replace("yuvj", "yuv")

@@ -10,32 +10,22 @@ import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
-from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from longtake.errors import MediaError
 from longtake.frames import Frames, Plane
-from longtake.media.colour import to_house_colour
+from longtake.media.colour import meaning, to_house_colour
 from longtake.media.encode import Encoded, encode
+from longtake.media.fields import deinterlaced
+from longtake.media.hdr import ToneMap, peak_of
 from longtake.media.planes import rows
-from longtake.media.probe import house_size, square_size
+from longtake.media.probe import HDR_TRANSFERS, house_size, square_size
 from longtake.media.survey import Survey, open_video, survey
 from longtake.video import VideoFormat
 
 THREADS: Final = 2
-SD_WIDTH, SD_HEIGHT = 1024, 576
-MATRICES: Final = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-"""Matrix coefficients of ISO/IEC 23091-2 → the scaler's."""
 MATRIX_NAMES: Final = {
     Colorspace.ITU709: "BT.709",
     Colorspace.FCC: "FCC",
@@ -43,7 +33,6 @@ MATRIX_NAMES: Final = {
     Colorspace.SMPTE240M: "SMPTE 240M",
     Colorspace.BT2020: "BT.2020",
 }
-HDR_TRANSFERS: Final = {16: "PQ", 18: "HLG"}
 CODEC_NAMES: Final = {
     "h264": "H.264",
     "hevc": "HEVC",
@@ -81,7 +70,7 @@ def bring_home(
     with open_video(source) as (container, stream):
         decoded: Iterable[VideoFrame] = _decode(container, stream, found.pts, remarks)
         if found.interlaced:
-            decoded = _deinterlaced(decoded, stream)
+            decoded = deinterlaced(decoded)
         frames = _counted(_at_constant_rate(decoded, found, format), found.seconds * float(format.frame_rate), progress)
         encoded = encode(frames, format, path)
     return encoded, format, tuple(remarks)
@@ -116,27 +105,6 @@ def _decode(
         raise MediaError(f"the video is broken: decoding failed at {seconds or 0:.2f} s") from error
     if seconds is None:
         raise MediaError("the video is broken: no frame of it can be decoded")
-
-
-def _deinterlaced(decoded: Iterable[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
-    """One progressive frame for each frame (bwdif: Weston three-field)."""
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(template=stream), graph.add("bwdif", "mode=send_frame"), graph.add("buffersink")
-    ).configure()
-    for frame in decoded:
-        graph.vpush(frame)
-        yield from _pull(graph)
-    graph.vpush(None)
-    yield from _pull(graph)
-
-
-def _pull(graph: Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
 
 
 def _at_constant_rate(decoded: Iterable[VideoFrame], found: Survey, format: VideoFormat) -> Iterator[Frames]:
@@ -174,9 +142,16 @@ class _Picture:
         self.size = format.width, format.height
         self.matrix = source_matrix(found)
         self.scaler = VideoReformatter()
+        self.transfer = found.colour_tags.transfer
+        self.tone_map: ToneMap | None = None
 
     def of(self, frame: VideoFrame) -> Frames:
-        home = to_house_colour(self.scaler, frame, self.matrix, source_range(frame), self.stored_size)
+        if self.transfer in HDR_TRANSFERS:
+            self.tone_map = self.tone_map or ToneMap(self.transfer, peak_of(frame))
+            frame = self.tone_map.of(frame)
+            home = to_house_colour(self.scaler, frame, Colorspace.ITU709, ColorRange.JPEG, self.stored_size)
+        else:
+            home = to_house_colour(self.scaler, frame, self.matrix, source_range(frame), self.stored_size)
         upright = [np.rot90(rows(plane), self.quarter_turns) for plane in home.planes]
         width, height = self.size
         left = (upright[0].shape[1] - width) // 4
@@ -189,8 +164,7 @@ class _Picture:
 
 def source_matrix(found: Survey) -> Colorspace:
     """The matrix that is tagged, or else BT.601 for standard definition and BT.709 above it."""
-    is_small = found.width <= SD_WIDTH and found.height <= SD_HEIGHT
-    return MATRICES.get(found.colour_tags[2], Colorspace.ITU601 if is_small else Colorspace.ITU709)
+    return meaning(found.colour_tags, found.width, found.height)[0]
 
 
 def source_range(frame: VideoFrame) -> ColorRange:
@@ -203,8 +177,6 @@ def source_range(frame: VideoFrame) -> ColorRange:
 def _remarks(found: Survey, format: VideoFormat) -> Iterator[str]:
     name = CODEC_NAMES.get(found.codec, found.codec.upper())
     yield f"{name}{' with B-frames' if found.reordered else ''} → house H.264"
-    if found.has_sound:
-        yield "sound left out"
     if not found.rate.constant:
         yield f"frame rate → constant {float(format.frame_rate):g} fps"
     if found.interlaced:
@@ -217,10 +189,10 @@ def _remarks(found: Survey, format: VideoFormat) -> Iterator[str]:
     upright = upright[::-1] if found.rotation % 180 else upright
     if upright != (format.width, format.height):
         yield f"cropped from {_size(upright)} to {_size((format.width, format.height))}"
-    if (taken := _colour_name(found)) != "BT.709 limited range":
+    if transfer := HDR_TRANSFERS.get(found.colour_tags.transfer):
+        yield f"HDR ({transfer}) → SDR by the curve of BT.2390"
+    elif (taken := _colour_name(found)) != "BT.709 limited range":
         yield f"colours taken as {taken} → BT.709 limited range"
-    if transfer := HDR_TRANSFERS.get(found.colour_tags[1]):
-        yield f"HDR ({transfer}) is not tone-mapped: the picture looks flat"
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""What a video is, and whether it can be joined to segments of our own by copying packets."""
+"""What a video is, and whether its packets can be kept: joined as they are to segments of our own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from longtake.errors import MediaError
-from longtake.media.encode import parameter_sets
+from longtake.media.decode import plain_name
 from longtake.media.survey import MOST_PIXELS_ACROSS, Survey, survey
-from longtake.video import VideoFormat
+from longtake.video import Coding, Colour, VideoFormat
 
-BT709_LIMITED = (1, 1, 1, 1)
+FULL_RANGE: Final = 2
+HDR_TRANSFERS: Final = {16: "PQ", 18: "HLG"}
+PIXEL_FORMATS: Final = {
+    "h264": ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
+    "hevc": ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
+    "vp9": ("yuv420p", "yuv422p", "yuv444p"),
+    "mpeg4": ("yuv420p",),
+}
+"""What can be kept: codecs whose segments can be joined, and that our encoders can match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +31,17 @@ class Probe:
     codec: str
     """FFmpeg's name: h264, hevc, vp9, …"""
     format: VideoFormat
-    """Upright, in square pixels, even, at its exact nominal rate: what it has in house format."""
+    """What it will have in the store: its own where it is kept, else that in house format."""
     num_frames: int
-    key_frames: tuple[int, ...]
+    """That are shown."""
+    seconds: float
     has_sound: bool
-    is_house: bool
-    """Its packets can stand beside our segments' as they are."""
-    why_not_house: tuple[str, ...]
+    why_converted: tuple[str, ...]
+    """Empty where its packets are kept as they are."""
+
+    @property
+    def is_kept(self) -> bool:
+        return not self.why_converted
 
 
 def probe(source: Path | BinaryIO) -> Probe:
@@ -39,9 +51,47 @@ def probe(source: Path | BinaryIO) -> Probe:
     frames, no bytes, more than 8192 pixels across.
     """
     found = survey(source)
-    format = VideoFormat(*house_size(found), found.rate.frame_rate)
-    reasons = tuple(_why_not_house(found, format))
-    return Probe(found.codec, format, found.num_frames, found.key_frames, found.has_sound, not reasons, reasons)
+    reasons = tuple(why_not_kept(found))
+    format = VideoFormat(*house_size(found), found.rate.frame_rate) if reasons else own_format(found)
+    return Probe(found.codec, format, found.num_frames, found.seconds, found.has_sound, reasons)
+
+
+def why_not_kept(found: Survey) -> Iterator[str]:
+    """What keeps its packets from standing beside ours, a phrase each; nothing where they can."""
+    pix_fmt = plain_name(found.pix_fmt)
+    pts = sorted(found.coded_pts)
+    shown = set(found.pts)
+    reasons = {
+        f"its codec is {found.codec}": found.codec not in PIXEL_FORMATS,
+        f"its pixels are {pix_fmt}": pix_fmt not in PIXEL_FORMATS.get(found.codec, (pix_fmt,)),
+        f"its colours are HDR ({HDR_TRANSFERS.get(found.colour_tags.transfer)})": found.colour_tags.transfer
+        in HDR_TRANSFERS,
+        f"its size is odd ({found.width}x{found.height})": bool(found.width % 2 or found.height % 2),
+        "it is HEVC under 64 pixels wide": found.codec == "hevc" and found.width < 64,  # x265 writes out of bounds
+        "it is MPEG-4 with B-frames": found.codec == "mpeg4" and found.reordered,  # decoders lose one at a join
+        "its frames have no time stamps": not pts,
+        "two of its frames have one time stamp": len(shown) != len(found.pts) or len(set(pts)) != len(pts),
+        "it begins in the middle of a group of pictures": found.coded_pts[:1] != tuple(pts[:1])
+        or (len(pts) == len(found.pts) and found.key_frames[:1] != (0,)),
+        "its edit list shows it in pieces, or hides its end": tuple(pts[len(pts) - len(found.pts) :]) != found.pts,
+    }
+    yield from (reason for reason, holds in reasons.items() if holds)
+
+
+def own_format(found: Survey) -> VideoFormat:
+    """The format of a video that is kept as it is."""
+    is_full = found.pix_fmt.startswith("yuvj")
+    primaries, transfer, matrix, color_range = found.colour_tags
+    coding = Coding(
+        found.codec,
+        plain_name(found.pix_fmt),
+        Colour(primaries, transfer, matrix, FULL_RANGE if is_full else color_range),
+        found.sample_aspect if found.sample_aspect > 0 else Fraction(1),
+        found.rotation,
+        found.interlaced,
+    )
+    width, height = (found.height, found.width) if found.rotation % 180 else (found.width, found.height)
+    return VideoFormat(width, height, found.rate.frame_rate, coding)
 
 
 def square_size(found: Survey) -> tuple[int, int]:
@@ -66,27 +116,3 @@ def house_size(found: Survey, size_multiple: int = 2) -> tuple[int, int]:
     if min(width, height) < size_multiple:
         raise MediaError(f"a video must be {size_multiple} pixels wide and high or more, got {width}x{height}")
     return width - width % size_multiple, height - height % size_multiple
-
-
-def _why_not_house(found: Survey, format: VideoFormat) -> Iterator[str]:
-    is_h264 = found.codec == "h264"
-    reasons = {
-        f"its codec is {found.codec}, not h264": not is_h264,
-        f"its pixels are {found.pix_fmt}, not yuv420p": found.pix_fmt != "yuv420p",
-        "it has B-frames": found.reordered,
-        "it is interlaced": found.interlaced,
-        f"it is shown turned by {found.rotation}°": found.rotation != 0,
-        f"its pixels are not square ({found.sample_aspect})": found.sample_aspect != 1,
-        f"its size is odd ({found.width}x{found.height})": bool(found.width % 2 or found.height % 2),
-        "its colours are not tagged as BT.709 in limited range": found.colour_tags != BT709_LIMITED,
-        "it does not start at 0, or is trimmed by an edit list": found.trimmed or not found.pts,
-        "its frames are not equally long": not _exactly_constant(found),
-        "it does not start with a key frame": found.key_frames[:1] != (0,),
-        "its parameter sets (SPS, PPS) are not ours": is_h264 and found.parameter_sets != parameter_sets(format),
-    }
-    yield from (reason for reason, holds in reasons.items() if holds)
-
-
-def _exactly_constant(found: Survey) -> bool:
-    ticks = Fraction(1) / (found.rate.frame_rate * found.time_base)
-    return ticks.denominator == 1 and all(stamp == k * ticks.numerator for k, stamp in enumerate(found.pts))

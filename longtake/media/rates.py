@@ -43,7 +43,7 @@ def nominal_rate(pts: Sequence[int], time_base: Fraction, hints: Iterable[Fracti
         return _checked(1 / (interval * time_base))
     standard_hints = [hint for hint in given if hint in STANDARD]
     for candidate in (*standard_hints, *STANDARD, *given):
-        if _fits(pts, time_base, candidate):
+        if fits(pts, time_base, candidate):
             return _checked(candidate)
     return Rate(_most_frequent(intervals, time_base), False)
 
@@ -61,7 +61,7 @@ def _bounded(frame_rate: Fraction) -> Fraction:
     return frame_rate
 
 
-def _fits(pts: Sequence[int], time_base: Fraction, frame_rate: Fraction) -> bool:
+def fits(pts: Sequence[int], time_base: Fraction, frame_rate: Fraction) -> bool:
     ticks = 1 / (frame_rate * time_base)
     return ticks >= 1 and all(abs(stamp - pts[0] - k * ticks) <= 1 for k, stamp in enumerate(pts))
 

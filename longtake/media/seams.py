@@ -118,6 +118,7 @@ def _mean_lab(frames: Frames) -> Lab:
         tuple(
             np.stack([np.asarray(cv2.resize(plane[k], size, interpolation=cv2.INTER_AREA), np.uint8) for k in places])
             for plane, size in zip(frames.planes, sizes, strict=True)
-        )
+        ),
+        frames.colour,
     )
     return np.asarray(rgb_to_lab(to_rgb(small).planes[0]).reshape(-1, 3).mean(axis=0), np.float64)

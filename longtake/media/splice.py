@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
-from operator import attrgetter
+from math import lcm
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import OutputContainer
 from av.packet import Packet
-from av.video.stream import VideoStream
+from av.stream import Stream
 
-from longtake.errors import FaultError
 from longtake.media.encode import MP4_OPTIONS
-from longtake.media.objects import Opener, OpenObject, open_house_object
+from longtake.media.objects import Opener, open_segment
 from longtake.media.output import whole_file
-from longtake.timeline import Segment, Timeline
+from longtake.media.packets import TURN_SECONDS, Clock, Headers, in_turns, packets_of
+from longtake.media.sound import SoundTrack, sound_track
+from longtake.timeline import Timeline
 
 HEADER_BYTES = 4096
 CHUNK_BYTES = 2**20
@@ -27,70 +28,60 @@ def splice(timeline: Timeline, open_object: Opener, path: Path) -> int:
     """Writes the timeline to an MP4 at `path` whose index comes first; returns its size in bytes.
 
     Memory holds one packet and the index. No half file is left on any exception. Raises FaultError where an object
-    is not what the timeline says, or where two objects' parameter sets differ.
+    is not what the timeline says.
     """
+    sound = sound_track(timeline, open_object)
     with whole_file(path) as part:
         try:
-            _copy(timeline, open_object, part, {"moov_size": str(index_bytes(timeline))})
+            _copy(timeline, open_object, part, sound, {"moov_size": str(index_bytes(timeline, sound))})
         except av.error.ArgumentError:  # the room kept for the index was too small: move the packets back instead
-            _copy(timeline, open_object, part, {"movflags": "+faststart"})
+            _copy(timeline, open_object, part, sound, {"movflags": "+faststart"})
         return part.stat().st_size
 
 
-def index_bytes(timeline: Timeline) -> int:
+def index_bytes(timeline: Timeline, sound: SoundTrack | None = None) -> int:
     """Room to keep for the index (moov) in front of the packets, so that they are written once, where they stay.
 
-    A size (4 bytes) for each frame, a number (4) for each key frame, an offset and a run (20) for each chunk; chunks
-    are reckoned for frames of an eighth of their raw size, several times what the encoder makes of real footage.
+    A size (4 bytes) for each frame, a number (4) for each key frame, an offset and a run (20) for each chunk, a length
+    (8) for each frame that has one of its own, a delay (8) for each that is reordered; chunks are reckoned for frames
+    of an eighth of their raw size, several times what the encoder makes of real footage. A size and a length for each
+    packet of sound; beside sound both tracks have a chunk for each turn, and one more where turns are long.
     """
     frame_bytes = timeline.format.width * timeline.format.height * 3 / 2 / 8
     chunks = len(timeline.segments) + timeline.num_frames * min(1.0, 2 * frame_bytes / CHUNK_BYTES)
     keys = sum(len(segment.key_frames) for segment in timeline.segments)
-    return HEADER_BYTES + 4 * (timeline.num_frames + keys) + 20 * int(chunks + 1)
+    a_frame = 4 + 8 * any(segment.stamps for segment in timeline.segments)
+    a_frame += 8 * any(segment.reorder for segment in timeline.segments)
+    num_bytes = HEADER_BYTES + a_frame * timeline.num_frames + 4 * keys + 20 * int(chunks + 1)
+    if sound:
+        num_bytes += 12 * sound.num_packets + 40 * int(timeline.seconds / TURN_SECONDS + 2) + HEADER_BYTES
+    return num_bytes
 
 
-def _copy(timeline: Timeline, open_object: Opener, part: Path, options: dict[str, str]) -> None:
-    at = 0
-    output: VideoStream | None = None
-    parameter_sets = b""
-    frame_seconds = 1 / timeline.format.frame_rate
+def _copy(
+    timeline: Timeline, open_object: Opener, part: Path, sound: SoundTrack | None, options: dict[str, str]
+) -> None:
+    clock = Clock(timeline)
+    first = timeline.segments[0]
+    if sound or clock.delay or not first.is_entered:  # an edit list says where to begin, to the tick
+        timescale = lcm(clock.time_base.denominator, sound.sound.rate if sound else 1)
+        options = options | {"use_editlist": "1", "movie_timescale": str(timescale)}
+    headers = Headers(timeline, open_object)
     with av.open(str(part), "w", format="mp4", options=MP4_OPTIONS | options) as container:
         assert isinstance(container, OutputContainer)
-        for key, run in groupby(timeline.segments, attrgetter("key")):  # neighbours share one opening
-            with open_house_object(open_object, key, timeline.format) as source:
-                if output is None:
-                    output = container.add_stream_from_template(source.stream)
-                    parameter_sets = source.parameter_sets
-                _check_parameter_sets(source, parameter_sets)
-                for segment in run:
-                    for packet in _packets(source, segment):
-                        packet.stream = output
-                        packet.time_base = frame_seconds
-                        packet.pts = packet.dts = at
-                        packet.duration = 1
-                        container.mux_one(packet)
-                        at += 1
+        with open_segment(open_object, first, timeline.format) as source:
+            output = container.add_stream_from_template(source.stream)
+        output.time_base = clock.time_base
+        headers.write(output)
+        heard = sound.add_to(container) if sound else None
+        for packet in in_turns(
+            _on(output, packets_of(timeline, open_object, clock, headers)),
+            _on(heard, sound.packets()) if sound and heard else (),
+        ):
+            container.mux_one(packet)
 
 
-def _packets(source: OpenObject, segment: Segment) -> Iterator[Packet[VideoStream]]:
-    source.enter_at(segment.start)
-    wanted = segment.start
-    try:
-        for number, packet in source.packets():
-            if number < segment.start:
-                continue
-            if number != wanted or packet.is_corrupt or (number == segment.start and not packet.is_keyframe):
-                raise FaultError(f"object {source.key} is broken at frame {wanted}")
-            yield packet
-            wanted += 1
-            if wanted == segment.stop:
-                return
-    except av.InvalidDataError as error:
-        raise FaultError(f"object {source.key} can't be read at frame {wanted}: {error}") from error
-    raise FaultError(f"object {source.key} ends at frame {wanted}, the timeline wants frames up to {segment.stop}")
-
-
-def _check_parameter_sets(source: OpenObject, expected: bytes) -> None:
-    """Here two sets of parameters would be merged into one avcC, once there are objects of other encoders."""
-    if source.parameter_sets != expected:
-        raise FaultError(f"object {source.key} has other parameter sets (SPS, PPS) than the object it is joined to")
+def _on(stream: Stream, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    for packet in packets:
+        packet.stream = stream
+        yield packet

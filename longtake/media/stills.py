@@ -94,27 +94,29 @@ def normalise(source: Path, target: Path, *, max_pixels: int = MAX_PIXELS) -> tu
 
 
 def fit(source: Path | BinaryIO, format: VideoFormat, *, max_pixels: int = MAX_PIXELS) -> Frames:
-    """One planar 4:2:0 frame of the format's size: the image's centre, cropped to the format's aspect, resized.
+    """One planar 4:2:0 frame of the format's size and colour: the image's centre, cropped to its aspect, resized.
 
     Raises MediaError as `read_still` does.
     """
     width, height = format.width, format.height
     image = read_still(source, max_pixels=max_pixels, at_least=(width, height))
-    scale = max(width / image.width, height / image.height)
-    left = (image.width - width / scale) / 2
+    shown_width = width * float(format.pixel_aspect)
+    scale = max(shown_width / image.width, height / image.height)
+    left = (image.width - shown_width / scale) / 2
     top = (image.height - height / scale) / 2
     box = (max(0.0, left), max(0.0, top), min(image.width, image.width - left), min(image.height, image.height - top))
     fitted = image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
-    return colour.to_yuv(Frames((np.asarray(fitted)[np.newaxis],)))
+    return colour.to_yuv(Frames((np.asarray(fitted)[np.newaxis],)), format.coding.colour)
 
 
 def fit_remark(still_width: int, still_height: int, format: VideoFormat) -> str | None:
     """The sentence for the answer where `fit` crops or enlarges noticeably: by more than 2 %."""
-    scale = max(format.width / still_width, format.height / still_height)
-    kept = min(format.width / (still_width * scale), format.height / (still_height * scale))
+    width, height = round(format.width * format.pixel_aspect), format.height
+    scale = max(width / still_width, height / still_height)
+    kept = min(width / (still_width * scale), height / (still_height * scale))
     done = []
     if 1 - kept > NOTICEABLE:
-        done.append(f"cropped to {_aspect(format.width, format.height)}")
+        done.append(f"cropped to {_aspect(width, height)}")
     if scale - 1 > NOTICEABLE:
         done.append(f"enlarged {scale:.1f} times" if scale >= 1.05 else f"enlarged {scale:.2f} times")
     return f"The image ({still_width}x{still_height}) was {' and '.join(done)}." if done else None

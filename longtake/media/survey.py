@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from longtake.errors import MediaError
 from longtake.media.rates import Rate, nominal_rate
+from longtake.video import Colour
 
 CONTAINERS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,ivf,h264,hevc,obu,av1,m4v,mxf,dv,nut,rm,yuv4mpegpipe"
@@ -51,11 +52,12 @@ class Survey:
     rotation: int
     """Degrees counter-clockwise that the picture has to be turned to be upright: 0, 90, 180 or 270."""
     interlaced: bool
-    colour_tags: tuple[int, int, int, int]
-    """Primaries, transfer, matrix and range as in ISO/IEC 23091-2; 2, 2, 2 and 0 where they are not said."""
+    colour_tags: Colour
     time_base: Fraction
     pts: tuple[int, ...]
-    """Ascending; empty where the container has none."""
+    """Of the frames that are shown, ascending; empty where the container has none."""
+    coded_pts: tuple[int, ...]
+    """Of all frames in the order they are coded in, hidden ones too; empty where the container has none."""
     rate: Rate
     num_frames: int
     key_frames: tuple[int, ...]
@@ -126,6 +128,8 @@ class _Packets:
 
     num: int = 0
     hidden: bool = False
+    coded: list[int] = field(default_factory=list)
+    """The pts of each, hidden or not, in the file's order."""
     stamps: list[tuple[int, bool]] = field(default_factory=list)
     """`(pts, is a key frame)` of what is shown, in the file's order; the file's order stands in for missing pts."""
     unstamped: bool = False
@@ -135,11 +139,12 @@ class _Packets:
         self.num += 1
         if self.num > MOST_FRAMES:
             raise MediaError(f"the video has more than {MOST_FRAMES} frames")
+        self.unstamped |= packet.pts is None
+        pts = self.num if packet.pts is None else packet.pts
+        self.coded.append(pts)
         if packet.is_discard:
             self.hidden = True
             return
-        self.unstamped |= packet.pts is None
-        pts = self.num if packet.pts is None else packet.pts
         self.reordered |= bool(self.stamps) and pts < self.stamps[-1][0]
         self.stamps.append((pts, packet.is_keyframe))
 
@@ -199,9 +204,10 @@ def _summary(container: InputContainer, stream: VideoStream, first: VideoFrame, 
         sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
         rotation=round(first.rotation / 90) % 4 * 90,
         interlaced=first.interlaced_frame or context.field_order not in PROGRESSIVE,
-        colour_tags=(first.color_primaries, first.color_trc, first.colorspace, first.color_range),
+        colour_tags=Colour(first.color_primaries, first.color_trc, first.colorspace, first.color_range),
         time_base=time_base,
         pts=pts,
+        coded_pts=() if packets.unstamped else tuple(packets.coded),
         rate=nominal_rate(pts, time_base, hints),
         num_frames=len(stamps),
         key_frames=tuple(number for number, (_, is_key) in enumerate(stamps) if is_key),

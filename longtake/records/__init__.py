@@ -2,8 +2,9 @@
 
 from longtake.records.changes import Change, Changes
 from longtake.records.database import migrate, open_database
-from longtake.records.generations import FailureKind, Generation, Records, Result, State, Upload
+from longtake.records.generations import FailureKind, Generation, Records, Result, State
 from longtake.records.keys import Key, Keys
+from longtake.records.uploads import PartialUpload, Upload
 
 __all__ = [
     "Change",
@@ -12,6 +13,7 @@ __all__ = [
     "Generation",
     "Key",
     "Keys",
+    "PartialUpload",
     "Records",
     "Result",
     "State",

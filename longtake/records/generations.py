@@ -1,4 +1,4 @@
-"""Generations and uploads: what was asked, how far it is, what came of it.
+"""Generations: what was asked, how far it is, what came of it.
 
 States are moved in one place, `Records._move`, by the table `MOVES`, under the database's lock.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -15,10 +15,9 @@ import sqlalchemy as sa
 from longtake.errors import Cancelled, ConflictError, CreditError, UnknownError
 from longtake.orders import Order
 from longtake.planning import Extent
-from longtake.records.database import read_only
-from longtake.records.tables import events, generations, keys, parents, uploads
+from longtake.records.tables import events, generations, keys, parents
+from longtake.records.uploads import UploadRecords, extent_from, extent_json
 from longtake.timeline import Timeline
-from longtake.video import VideoFormat
 
 State = Literal["queued", "dreaming", "completed", "failed"]
 FailureKind = Literal["caller", "world", "fault", "cancelled"]
@@ -56,11 +55,18 @@ class Result:
     """How much of what moves in the new part runs backwards, 0 to 1; None where no footage says what forwards is."""
     takes: tuple[dict[str, Any], ...] | None = None
     """Each as `takes.Take.to_json` gives it; None in results from before there were takes."""
+    converted: tuple[str, ...] = ()
+    """What of the videos that were brought along could not be kept as it was."""
 
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}
         takes = None if self.takes is None else list(self.takes)
-        lists = {"seams": list(self.seams), "notes": list(self.notes), "takes": takes}
+        lists = {
+            "seams": list(self.seams),
+            "notes": list(self.notes),
+            "takes": takes,
+            "converted": list(self.converted),
+        }
         return {**data, "timeline": self.timeline.to_json(), **lists}
 
     @classmethod
@@ -73,6 +79,7 @@ class Result:
                 "seams": tuple(data["seams"]),
                 "notes": tuple(data["notes"]),
                 "takes": None if takes is None else tuple(takes),
+                "converted": tuple(data.get("converted", ())),
             }
         )
 
@@ -108,31 +115,11 @@ class Generation:
     """`(end, id)` of the generations that it extends; end is frame0 or frame1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that a client brought."""
-
-    id: str
-    account: str
-    kind: Literal["image", "video"]
-    key: str
-    width: int
-    height: int
-    seconds: float | None
-    fps: float | None
-    num_bytes: int
-    sha256: str
-    created_at: float
-    extent: Extent | None = None
-    """Of a video that is taken as it is, whose frames are therefore counted already."""
-
-
-class Records:
-    """The one writer and reader of generations."""
+class Records(UploadRecords):
+    """The one writer and reader of generations and uploads."""
 
     def __init__(self, engine: sa.Engine, enqueue: Enqueue) -> None:
-        self._engine = engine
-        self._reader = read_only(engine)
+        super().__init__(engine)
         self._enqueue = enqueue
 
     def close(self) -> None:
@@ -155,7 +142,7 @@ class Records:
                 sa.insert(generations).values(
                     **values,
                     order=generation.order.to_json(),
-                    extent=_extent_json(generation.extent),
+                    extent=extent_json(generation.extent),
                 )
             )
             for end, parent_id in generation.parents:
@@ -194,7 +181,7 @@ class Records:
     def complete(self, id: str, attempt: int, result: Result) -> bool:
         """One commit: completed, and its children free to run. False where this attempt is over."""
         extent = Extent(result.timeline.format, result.timeline.num_frames)
-        values = {"stage": "completed", "progress": 1.0, "result": result.to_json(), "extent": _extent_json(extent)}
+        values = {"stage": "completed", "progress": 1.0, "result": result.to_json(), "extent": extent_json(extent)}
         with self._engine.begin() as connection:
             figures = {"reversal": result.reversal}
             if not self._end(connection, id, "completed", only_attempt=attempt, figures=figures, **values):
@@ -305,20 +292,6 @@ class Records:
         query = sa.select(generations.c.id, generations.c.attempt).where(generations.c.state.not_in(ENDED), ~waits)
         with self._reader.begin() as connection:
             return [(id, attempt) for id, attempt in connection.execute(query)]
-
-    def add_upload(self, upload: Upload) -> None:
-        with self._engine.begin() as connection:
-            values = {**asdict(upload), "extent": _extent_json(upload.extent)}
-            connection.execute(sa.insert(uploads).values(**values))
-
-    def get_upload(self, id: str, account: str) -> Upload:
-        """Raises UnknownError."""
-        query = sa.select(uploads).where(uploads.c.id == id, uploads.c.account == account)
-        with self._reader.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise UnknownError(f"there is no upload {id[:80]}")
-        return Upload(**{**row._mapping, "extent": _extent(row.extent)})
 
     # ---- inside one transaction
 
@@ -472,7 +445,7 @@ class Records:
             Generation(
                 **{name: row._mapping[name] for name in _PLAIN},
                 order=Order.from_json(row._mapping["order"]),
-                extent=_extent(row.extent),
+                extent=extent_from(row.extent),
                 result=Result.from_json(row.result) if row.result else None,
                 parents=tuple(of[row.id]),
             )
@@ -481,11 +454,3 @@ class Records:
 
 
 _PLAIN = tuple(name for name in Generation.__dataclass_fields__ if name not in {"order", "extent", "result", "parents"})
-
-
-def _extent_json(extent: Extent | None) -> dict[str, Any] | None:
-    return {**extent.format.to_json(), "num_frames": extent.num_frames} if extent else None
-
-
-def _extent(data: dict[str, Any] | None) -> Extent | None:
-    return Extent(VideoFormat.from_json(data), data["num_frames"]) if data else None

@@ -72,6 +72,19 @@ uploads = sa.Table(
     sa.Column("extent", sa.JSON),
 )
 
+partial_uploads = sa.Table(
+    "partial_uploads",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("num_bytes", sa.BigInteger, nullable=False),
+    sa.Column("metadata", sa.String, nullable=False),
+    sa.Column("sha256", sa.String),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("failure", sa.String),
+    sa.Index("partial_uploads_by_account", "account"),
+)
+
 events = sa.Table(
     "events",
     metadata,

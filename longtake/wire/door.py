@@ -36,7 +36,8 @@ from longtake.errors import (
     WorldError,
 )
 from longtake.fetch import Fetcher
-from longtake.records import Changes, Key, Keys, Upload
+from longtake.incoming import PartialFile
+from longtake.records import Changes, Key, Keys, PartialUpload, Upload
 from longtake.service import Service
 from longtake.store import Store
 from longtake.wire.fields import ASPECT_RATIO_PATTERN, CALLBACK_PATTERN, URL_PATTERN
@@ -51,6 +52,8 @@ KEY_SECONDS = 3.0
 MOST_KEYS = 10_000
 MOST_FETCHES = 4
 """Addresses being fetched at once for clients that wait for it."""
+MOST_KEPT = 4
+"""Uploads being looked at at once, or waiting for that in a thread."""
 MOST_ERRORS = 20
 """So many wrong fields are named in one answer."""
 NAME_LIMIT = 80
@@ -64,7 +67,8 @@ STATUSES: tuple[tuple[type[CallerError], int, str], ...] = (
     (ConflictError, 409, "conflict"),
     (TooLargeError, 413, "too_large"),
 )
-KINDS = {400: "order", 401: "auth", 403: "forbidden", 404: "unknown", 405: "method", 413: "too_large"}
+KINDS = {400: "order", 401: "auth", 403: "forbidden", 404: "unknown", 405: "method", 408: "timeout", 409: "conflict"}
+KINDS |= {410: "gone", 412: "version", 413: "too_large", 415: "media_type", 423: "locked", 460: "checksum"}
 MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "there is no such field",
@@ -126,17 +130,22 @@ class Door:
         self.front = front
         self.waiting = Waiting(front.changes)
         self._fetching = anyio.CapacityLimiter(MOST_FETCHES)
-        # One at a time: what decoding takes, in memory and processor, is up to whoever made the file.
-        self._decoding = anyio.CapacityLimiter(1)
+        # Few at once, and not among the threads that answer: large files take long. One at a time is decoded.
+        self._keeping = anyio.CapacityLimiter(MOST_KEPT)
         self._keys: dict[bytes, tuple[float, Key]] = {}
 
     async def fetch(self, url: str, path: Path) -> None:
         """Fetches what the client named to `path`, when it is its turn. Raises FetchError."""
         await anyio.to_thread.run_sync(self.front.fetcher.fetch, url, path, limiter=self._fetching)
 
-    async def keep(self, account: str, path: Path) -> Upload:
-        """Keeps the file at `path` as an upload, when it is its turn to be decoded. Raises MediaError."""
-        return await anyio.to_thread.run_sync(self.front.service.upload, account, path, limiter=self._decoding)
+    async def keep(self, account: str, path: Path, sha256: str | None = None) -> Upload:
+        """Keeps the file at `path` as an upload, when it is its turn. Raises MediaError, OrderError."""
+        keep = partial(self.front.service.upload, account, path, sha256=sha256)
+        return await anyio.to_thread.run_sync(keep, limiter=self._keeping)
+
+    async def finish(self, upload: PartialUpload, file: PartialFile) -> Upload:
+        """The same for a file that came in parts, and is whole."""
+        return await anyio.to_thread.run_sync(self.front.service.finish_upload, upload, file, limiter=self._keeping)
 
     def base_url(self, request: Request) -> str:
         """Without a slash at its end."""
@@ -178,13 +187,14 @@ Caller = Annotated[Key, Depends(_caller_async)]
 """The key of the request: on routes of a locked route class."""
 
 
-def route_class(shape: Shape, door: Door, *, locked: bool = True, max_bytes: int | None = None) -> type[APIRoute]:
+def route_class(
+    shape: Shape, door: Door, *, locked: bool = True, max_bytes: Callable[[Request], int] | None = None
+) -> type[APIRoute]:
     """Routes whose errors, all of them, are written by `shape`; with `locked`, only for those with a key.
 
     The key is checked before the body is looked at, and of the body at most `max_bytes` are read
     (`Front.max_body_bytes` without it).
     """
-    limit = door.front.max_body_bytes if max_bytes is None else max_bytes
 
     class Route(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -194,6 +204,7 @@ def route_class(shape: Shape, door: Door, *, locked: bool = True, max_bytes: int
                 try:
                     if locked:
                         request.state.key = await door.check_key(request)
+                    limit = max_bytes(request) if max_bytes else door.front.max_body_bytes
                     return await handle(_limited(request, limit))
                 except Exception as error:
                     return shape(request, problem_of(error))

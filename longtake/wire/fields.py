@@ -150,5 +150,5 @@ def shown(body: BaseModel) -> dict[str, Any]:
 
 def aspect_ratio_of(extent: Extent) -> str:
     """`16:9`, in lowest terms."""
-    ratio = Fraction(extent.format.width, extent.format.height)
+    ratio = Fraction(extent.format.width, extent.format.height) * extent.format.pixel_aspect
     return f"{ratio.numerator}:{ratio.denominator}"

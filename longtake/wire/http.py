@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from longtake.errors import WorldError
-from longtake.wire import aimlapi, media, native, refusals
+from longtake.wire import aimlapi, downloads, hls, media, native, refusals, resumable
 from longtake.wire.access import Access, Metrics
 from longtake.wire.door import Door, Front, in_thread, problem_of, route_class
 from longtake.wire.page import CSP, page
@@ -32,13 +33,16 @@ class Health(BaseModel):
 def build(front: Front) -> FastAPI:
     """The application. Its lifespan must be run: it starts the one thread that watches for changes."""
     door = Door(front)
+    uploads = resumable.Uploads(door)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         door.waiting.start()
+        sweeping = asyncio.create_task(uploads.sweep_often())
         try:
             yield
         finally:
+            sweeping.cancel()
             await in_thread(door.waiting.stop)
 
     app = FastAPI(
@@ -58,7 +62,9 @@ def build(front: Front) -> FastAPI:
     for router in (
         aimlapi.router(door),
         native.router(door),
-        native.uploads_router(door),
+        downloads.router(door),
+        uploads.router,
+        hls.router(door),  # ahead of all other media, whose path takes anything
         media.router(door),
         _operations(door, metrics),
     ):

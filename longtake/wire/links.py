@@ -14,6 +14,13 @@ from longtake.orders import KeyFrame
 
 UPLOAD_KEY = re.compile(r"uploads/(?P<id>[0-9a-f-]{36})\.(?P<kind>png|video)")
 
+PLAYLIST = "playlist.m3u8"
+
+
+def playlist_key(id: str) -> str:
+    """What the address of a generation's HLS playlist is signed for."""
+    return f"hls/{id}/{PLAYLIST}"
+
 
 class Links:
     """Signs keys as `/media/<key>?expires=<Unix seconds>&signature=<hex>`, HMAC-SHA256 of both."""
@@ -31,8 +38,11 @@ class Links:
         The expiry is rounded up to that quarter: asked again, the address stays the same for a while, and caches hold.
         """
         steps = int(time.time()) // self._step_seconds + 1
-        expires = str(steps * self._step_seconds + self._ttl_seconds)
-        return f"/media/{key}?expires={expires}&signature={self._sign(key, expires)}"
+        return f"/media/{key}?{self.query(key, str(steps * self._step_seconds + self._ttl_seconds))}"
+
+    def query(self, key: str, expires: str) -> str:
+        """What comes after the `?`: opens the object until `expires`, in Unix seconds."""
+        return f"expires={expires}&signature={self._sign(key, expires)}"
 
     def url(self, key: str, base_url: str) -> str:
         """`base_url` is without a slash at its end."""

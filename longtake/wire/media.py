@@ -19,6 +19,8 @@ from longtake.wire.refusals import refusals, shape
 CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".webm": "video/webm",
+    ".mov": "video/quicktime",
+    ".gif": "image/gif",
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",

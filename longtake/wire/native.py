@@ -1,11 +1,11 @@
-"""Our own protocol, below `/api`: for what no public protocol has. The studio and the command line use only this."""
+"""Our own protocol, below `/api`: for what no public protocol has. The studio and the command line use only this.
+
+What clients bring comes in by `resumable`.
+"""
 
 from __future__ import annotations
 
-import tempfile
-import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -20,29 +20,14 @@ from longtake.wire.native_models import (
     NativeBody,
     NativeDetail,
     NativePage,
-    UploadAnswer,
     native_fields,
-    upload_answer,
 )
 from longtake.wire.refusals import refusals, shape
-from longtake.wire.uploads import receive_file
 
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", pattern="^[0-9]{1,15}$", description="Go on after this event."),
 ]
-BINARY = {"type": "string", "format": "binary"}
-UPLOAD_DOC = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"file": BINARY}, "required": ["file"]},
-            },
-            "application/octet-stream": {"schema": BINARY},
-        },
-    }
-}
 EVENTS_DOC: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
@@ -68,21 +53,6 @@ def router(door: Door) -> APIRouter:
     one_stream, stream = EVENTS_DOC | gone | answers(400, 404), EVENTS_DOC | answers(400)
     add(one + "/events", wire.events_of_one, methods=["GET"], responses=one_stream, response_class=StreamingResponse)
     add("/api/events", wire.events, methods=["GET"], responses=stream, response_class=StreamingResponse)
-    return made
-
-
-def uploads_router(door: Door) -> APIRouter:
-    """Uploads, whose bodies may be large."""
-    limited = route_class(shape, door, max_bytes=door.front.max_upload_bytes)
-    made = APIRouter(route_class=limited, dependencies=[BEARER], tags=["Longtake"])
-    made.add_api_route(
-        "/api/uploads",
-        Native(door).upload,
-        methods=["POST"],
-        status_code=201,
-        responses=answers(400, 413),
-        openapi_extra=UPLOAD_DOC,
-    )
     return made
 
 
@@ -165,16 +135,6 @@ class Native:
     async def events(self, key: Caller, last_event_id: LastEventId = None) -> Response:
         """What happens to all generations, as it happens."""
         return self._stream(key.account, None, int(last_event_id) if last_event_id else None)
-
-    async def upload(self, key: Caller, request: Request) -> UploadAnswer:
-        """Bring an image or a video: as the part `file` of a form, or as the body itself."""
-        folder = self._door.front.store.work_folder or Path(tempfile.gettempdir())
-        path = folder / f"upload-{uuid.uuid4()}"
-        try:
-            await receive_file(request, path)
-            return upload_answer(await self._door.keep(key.account, path))
-        finally:
-            await in_thread(path.unlink, missing_ok=True)
 
     async def _detail(self, generation: Generation, request: Request) -> NativeDetail:
         children = await in_thread(self._service.children, generation.id)

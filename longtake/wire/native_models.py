@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from longtake.errors import OrderError
 from longtake.orders import MOST_TAKES, PROMPT_LIMIT, KeyFrame, Order, parse_frame_rate
 from longtake.records import Generation, Result, Upload
-from longtake.video import VideoFormat
+from longtake.timeline import Timeline
 from longtake.wire.answers import GenerationAnswer, generation_fields
 from longtake.wire.fields import (
     Duration,
@@ -21,7 +21,7 @@ from longtake.wire.fields import (
     duration_seconds,
     plain_id,
 )
-from longtake.wire.links import Links
+from longtake.wire.links import Links, playlist_key
 
 At = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 """Seconds into a video: it is cut there."""
@@ -183,15 +183,25 @@ class TakeAnswer(BaseModel):
     """The joins that are new."""
 
 
+class SourceAnswer(BaseModel):
+    """What became of the videos that the order brought along."""
+
+    converted: list[str]
+    """What could not be kept as it was, such as `ProRes → house H.264`; empty where every frame is bit for bit."""
+
+
 class NativeAnswer(GenerationAnswer):
     """A generation, with all that is known of it."""
 
+    playlist: str | None
+    """For HLS players: the video from when it begins to be rendered; what there is of it plays at once."""
     progress: float
     stage: str
     engine: str
     parents: list[str]
     timeline: list[SegmentAnswer] | None
     new_part: NewPart | None
+    source: SourceAnswer | None
     seams: list[SeamAnswer] | None
     reversal: float | None
     """Of what moves in the new part, the share that runs against how it moved in the footage beside it: 0 to 1."""
@@ -226,31 +236,23 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
     result = generation.result
     timeline, new_part, seams = None, None, None
     if result is not None:
-        made, at, timeline = result.timeline.format, 0, []
-        for segment in result.timeline.segments:
-            start, seconds = float(made.seconds(at)), float(made.seconds(segment.num_frames))
-            timeline.append(
-                SegmentAnswer(
-                    generation_id=None if ":" in segment.owner else segment.owner,
-                    source=segment.owner if ":" in segment.owner else None,
-                    start=start,
-                    seconds=seconds,
-                    frames=segment.num_frames,
-                )
-            )
-            at += segment.num_frames
-        start, seconds = float(made.seconds(result.new_start)), float(made.seconds(result.new_frames))
-        seams = [_seam_answer(seam, made) for seam in result.seams]
-        new_part = NewPart(start=start, seconds=seconds, frames=result.new_frames)
+        timeline = _segment_answers(result.timeline)
+        seams = [_seam_answer(seam, result.timeline) for seam in result.seams]
+        seconds = float(result.timeline.format.seconds(result.new_frames))
+        new_part = NewPart(
+            start=float(result.timeline.time_of(result.new_start)), seconds=seconds, frames=result.new_frames
+        )
     return {
         **fields,
         "request": {**fields["request"], "seed": generation.order.seed},
+        "playlist": _playlist(generation, links, base_url),
         "progress": generation.progress,
         "stage": generation.stage,
         "engine": generation.engine,
         "parents": [id for _, id in generation.parents],
         "timeline": timeline,
         "new_part": new_part,
+        "source": SourceAnswer(converted=list(result.converted)) if result else None,
         "seams": seams,
         "reversal": result.reversal if result else None,
         "takes": _take_answers(result) if result else None,
@@ -258,16 +260,38 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
     }
 
 
-def _seam_answer(seam: dict[str, Any], made: VideoFormat) -> SeamAnswer:
-    return SeamAnswer(at=float(made.seconds(int(seam["frame"]))), **seam)
+def _playlist(generation: Generation, links: Links, base_url: str) -> str | None:
+    is_watchable = generation.state == "completed" or (generation.state == "dreaming" and generation.order.takes == 1)
+    return links.url(playlist_key(generation.id), base_url) if is_watchable else None
+
+
+def _segment_answers(timeline: Timeline) -> list[SegmentAnswer]:
+    answers, at = [], Fraction(0)
+    for segment in timeline.segments:
+        seconds = segment.seconds(segment.num_frames, timeline.format.frame_rate)
+        answers.append(
+            SegmentAnswer(
+                generation_id=None if segment.is_brought else segment.owner,
+                source=segment.owner if segment.is_brought else None,
+                start=float(at),
+                seconds=float(seconds),
+                frames=segment.num_frames,
+            )
+        )
+        at += seconds
+    return answers
+
+
+def _seam_answer(seam: dict[str, Any], timeline: Timeline) -> SeamAnswer:
+    return SeamAnswer(at=float(timeline.time_of(int(seam["frame"]))), **seam)
 
 
 def _take_answers(result: Result) -> list[TakeAnswer] | None:
     if result.takes is None:
         return None
-    made = result.timeline.format
     return [
-        TakeAnswer(**{**take, "seams": [_seam_answer(seam, made) for seam in take["seams"]]}) for take in result.takes
+        TakeAnswer(**{**take, "seams": [_seam_answer(seam, result.timeline) for seam in take["seams"]]})
+        for take in result.takes
     ]
 
 

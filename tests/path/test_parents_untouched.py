@@ -5,8 +5,10 @@ Every file is decoded from its first packet to its last by FFmpeg alone, and fra
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.footage import bring_home_start, frame_hashes
+from tests.footage import bring_home_start, frame_hashes, frames_and_times, moving, video_frames, write_foreign
 from tests.servers import Reply, Server, replying
 
 NEW_SECONDS = 0.4
@@ -135,16 +137,47 @@ def test_a_cut_inside_an_earlier_extension_keeps_all_before_it(
     ]
 
 
-def test_footage_in_another_format_is_brought_home_once_and_looks_as_before(
-    brought: Brought, extended: Extended
+def test_a_users_own_file_is_kept_frame_for_frame_at_its_own_times(brought: Brought, extended: Extended) -> None:
+    own, times = frames_and_times(brought.foreign)
+    end, cut = {"type": "video", "upload": brought.foreign_id}, len(own) // 2 + 1
+    appended, prepended = extended.order(end), extended.order(frame1=end)
+    bridged = extended.order(generation(appended), end)
+    shortened = extended.order({**end, "at": round(float(times[cut] - times[0]), 4)})
+    new = {id: extended.hashes(id, "segment") for id in (appended, prepended, bridged, shortened)}
+    expected = {
+        appended: own + new[appended],
+        prepended: new[prepended] + own,
+        bridged: own + new[appended] + new[bridged] + own,
+    }
+    for id, frames in expected.items():
+        made, made_times = frames_and_times(extended.path(id))
+        assert made == frames
+        start = made.index(own[0]) if id == prepended else 0
+        shown = [time - made_times[start] for time in made_times[start : start + len(own)]]
+        assert shown == [time - times[0] for time in times]
+    made = frames_and_times(extended.path(shortened))[0]
+    assert (len(made), made[cut:]) == (cut + len(new[shortened]), new[shortened])
+    # What the packets can't end at because of B-frames is told, and all ahead of it is kept.
+    notes = extended.server.completed(shortened)["notes"]
+    told = [re.match(r"Encoded again: ([0-9]+) frames? ahead", note) for note in notes]
+    num_again = next((int(found[1]) for found in told if found), 0)
+    assert num_again < 16
+    assert made[: cut - num_again] == own[: cut - num_again]
+
+
+def test_footage_that_cant_be_joined_is_brought_home_once_and_looks_as_before(
+    extended: Extended, tmp_path: Path
 ) -> None:
-    made = extended.order({"type": "video", "upload": brought.foreign_id})
+    foreign = write_foreign(tmp_path / "foreign.avi", video_frames(moving(24, 160, 96), "yuvj420p"), codec="mjpeg",
+                            rate=Fraction(12), options={"b": "20M"})  # fmt: skip
+    made = extended.order({"type": "video", "upload": extended.server.upload(foreign)})
     again = extended.order(generation(made))
     first, second = extended.hashes(made), extended.hashes(again)
     assert second[: len(first)] == first
     num_kept = len(first) - extended.num_new(made)
-    assert num_kept == len(brought.hashes)
-    with av.open(str(brought.foreign)) as original, av.open(str(extended.path(made))) as result:
+    assert num_kept == 24
+    assert any("MJPEG" in note for note in extended.server.completed(made)["notes"])
+    with av.open(str(foreign)) as original, av.open(str(extended.path(made))) as result:
         pairs = zip(original.decode(video=0), result.decode(video=0), strict=False)
         quality = [cv2.PSNR(as_seen(left), as_seen(right)) for left, right in pairs][: num_kept - 5]
     assert min(quality) > 34, min(quality)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from itertools import accumulate
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -16,48 +18,200 @@ from longtake import errors
 from longtake.errors import ConflictError, OrderError
 from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
 from longtake.planning import Capabilities, Extent, outline, plan
-from longtake.timeline import Segment, Timeline
-from longtake.video import CELLS, Cell, VideoFormat
+from longtake.timeline import Segment, Sound, Stamps, Timeline
+from longtake.video import CELLS, Cell, Coding, Colour, VideoFormat
 
 FORMAT = VideoFormat(64, 48, Fraction(24))
 MOTION = Capabilities(name="motion", concepts=frozenset({"zoom_in"}))
 VIDEO = KeyFrame(type="generation", id="a")
 IMAGE = KeyFrame(type="image", url="https://example.com/a.png")
 
-segments = st.builds(
-    lambda name, num, gop: Segment(name, f"segments/{name}.mp4", 0, num, tuple(range(0, num, gop))),
-    st.sampled_from("abcdef"),
-    st.integers(1, 60),
-    st.integers(1, 24),
-)
-timelines = st.lists(segments, min_size=1, max_size=5).map(lambda found: Timeline(FORMAT, tuple(found)))
+TIME_BASES = [Fraction(1, 1000), Fraction(1, 90_000), Fraction(1001, 30_000), Fraction(1, 25)]
 
 
-def frames(timeline: Timeline) -> list[tuple[str, int]]:
+def coded_order(num: int, dice: Random) -> list[int]:
+    """The frames of an object as they are coded: groups, each in any order that begins with its first frame."""
+    order: list[int] = []
+    while len(order) < num:
+        group = list(range(len(order), min(len(order) + dice.randint(1, 6), num)))
+        order += [group[0], *dice.sample(group[1:], len(group) - 1)]
+    return order
+
+
+@st.composite
+def segments(draw: st.DrawFn, entered: bool = True) -> Segment:
+    """Any stretch of any object: with B-frames or without, equally long frames or not."""
+    num, gop, name = draw(st.integers(1, 40)), draw(st.integers(1, 24)), draw(st.sampled_from("abcdef"))
+    keys, dice = tuple(range(0, num, gop)), Random(draw(st.integers(0, 1000)))
+    start = dice.choice(keys) if entered else dice.randrange(num)
+    stamps, reorder, stops = None, 0, tuple[int, ...]()
+    if draw(st.booleans()):
+        lengths = (dice.randint(1, 3003) for _ in range(num))
+        stamps = Stamps(dice.choice(TIME_BASES), tuple(accumulate(lengths, initial=0)))
+    if draw(st.booleans()):
+        order = coded_order(num, dice)
+        reorder = max(place - number for place, number in enumerate(order))
+        stops = tuple(k for k in range(1, num + 1) if max(order[:k]) == k - 1) if reorder else ()
+    sound = Sound("sound", Fraction(dice.randint(-100, 100), 48_000)) if draw(st.booleans()) else None
+    stop = dice.choice([k for k in stops if k > start]) if reorder else dice.randint(start + 1, num)
+    return Segment(name, f"segments/{name}.mp4", start, stop, keys, stamps, reorder, stops, sound)
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> Timeline:
+    first = draw(segments(entered=False))
+    return Timeline(FORMAT, (first, *draw(st.lists(segments(), max_size=3))))
+
+
+joinable = st.lists(segments(), min_size=1, max_size=3).map(lambda found: Timeline(FORMAT, tuple(found)))
+
+
+def frames(timeline: Timeline | None) -> list[tuple[str, int]]:
     """What each frame of it is: the object and the number in it."""
-    return [(s.key, n) for s in timeline.segments for n in range(s.start, s.stop)]
+    return [(s.key, n) for s in timeline.segments for n in range(s.start, s.stop)] if timeline else []
 
 
-@given(timelines, timelines, timelines)
+def lengths(timeline: Timeline) -> list[Fraction]:
+    """How long each frame is shown."""
+    return [
+        (s.stamps.pts[n + 1] - s.stamps.pts[n]) * s.stamps.time_base if s.stamps else 1 / FORMAT.frame_rate
+        for s in timeline.segments
+        for n in range(s.start, s.stop)
+    ]
+
+
+@given(timelines(), joinable, joinable)
 def test_joining_timelines_is_joining_their_frames_in_any_grouping(a: Timeline, b: Timeline, c: Timeline) -> None:
     assert frames(a + b + c) == frames(a) + frames(b) + frames(c)
     assert (a + b) + c == a + (b + c)
 
 
-@given(timelines, st.data())
-def test_a_cut_keeps_each_frame_once_and_says_which_few_must_be_encoded_again(a: Timeline, data: st.DataObject) -> None:
+@given(timelines(), st.data())
+def test_a_head_keeps_each_frame_once_and_ends_where_packets_can_end(a: Timeline, data: st.DataObject) -> None:
     at = data.draw(st.integers(1, a.num_frames))
-    assert frames(a.head(at)) == frames(a)[:at]
-    if at < a.num_frames:
-        num_lead, rest = a.split_at(at)
-        assert frames(a)[at + num_lead :] == (frames(rest) if rest else [])
-        assert num_lead < 24
-        assert rest is None or all(s.start in s.key_frames for s in rest.segments)
+    kept, num_tail = a.head(at)
+    assert frames(kept) == frames(a)[: at - num_tail]
+    touched = list(a.touched(0, at))
+    last = touched[-1]
+    assert num_tail <= last[2] - last[1]  # of the segment that is cut, no more
+    assert num_tail == 0 or last[0].reorder
+    for segment in kept.segments if kept else ():
+        assert not segment.reorder or segment.stop in segment.stops
+    if num_tail and kept and len(kept.segments) == len(touched):  # and no later place would have done
+        assert not [k for k in last[0].stops if kept.segments[-1].stop < k <= last[2]]
 
 
-@given(timelines)
+@given(timelines(), st.data())
+def test_what_is_kept_after_a_cut_begins_at_a_key_frame_and_the_lead_is_the_rest_of_its_group(
+    a: Timeline, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, a.num_frames - 1))
+    num_lead, rest = a.split_at(at)
+    assert frames(a)[at + num_lead :] == frames(rest)
+    assert num_lead < 24
+    assert rest is None or all(s.is_entered for s in rest.segments)
+    (segment, inside, _), *_ = a.touched(at, at + 1)
+    assert not [key for key in segment.key_frames if inside <= key < inside + num_lead]
+
+
+@given(timelines(), st.data())
+def test_a_frame_begins_when_all_before_it_are_over(a: Timeline, data: st.DataObject) -> None:
+    frame = data.draw(st.integers(0, a.num_frames))
+    assert a.time_of(frame) == sum(lengths(a)[:frame], Fraction(0))
+    assert a.seconds == a.time_of(a.num_frames)
+    assert a.frame_at(a.time_of(frame)) == frame
+    for outside in (-1, a.num_frames + 1):
+        with pytest.raises(ValueError, match="a time needs a frame"):
+            a.time_of(outside)
+
+
+@given(timelines(), st.fractions(0, 1, max_denominator=50))
+def test_a_time_means_the_nearest_place_between_two_frames(a: Timeline, part: Fraction) -> None:
+    seconds = a.seconds * part
+    distances = [abs(a.time_of(k) - seconds) for k in range(a.num_frames + 1)]
+    found = a.frame_at(seconds)
+    assert distances[found] == min(distances)
+    assert found == a.num_frames - distances[::-1].index(min(distances))  # ties go up
+    beyond = a.seconds + 10 / FORMAT.frame_rate
+    assert a.frame_at(beyond) == a.num_frames + 10
+
+
+@given(timelines(), st.data())
+def test_stamps_of_a_stretch_say_when_each_of_its_frames_is_shown(a: Timeline, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, a.num_frames - 1))
+    stop = data.draw(st.integers(start + 1, a.num_frames))
+    stamps = a.stamps_of(start, stop)
+    if stamps is None:
+        assert all(segment.stamps is None for segment, _, _ in a.touched(start, stop))
+        return
+    times = [pts * stamps.time_base for pts in stamps.pts]
+    assert times == [a.time_of(k) - a.time_of(start) for k in range(start, stop + 1)]
+    again = stamps.of(1, stop - start) if stop - start > 1 else stamps
+    assert again.pts[0] == 0
+    assert again.pts[-1] * again.time_base == times[-1] - (times[1] if stop - start > 1 else 0)
+
+
+@given(timelines(), st.data())
+def test_sound_stays_where_it_was_when_frames_are_coded_again(a: Timeline, data: st.DataObject) -> None:
+    frame = data.draw(st.integers(0, a.num_frames - 1))
+    (segment, inside, _), *_ = a.touched(frame, frame + 1)
+    found = a.sound_of(frame)
+    if segment.sound is None:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.key, found.start) == (
+        segment.sound.key,
+        segment.sound.start - replace(segment, start=0).seconds(inside, FORMAT.frame_rate),
+    )
+
+
+@given(timelines())
 def test_a_timeline_survives_json(a: Timeline) -> None:
     assert Timeline.from_json(json.loads(json.dumps(a.to_json()))) == a
+
+
+codings = st.builds(
+    Coding,
+    st.sampled_from(["h264", "hevc", "vp9", "mpeg4"]),
+    st.sampled_from(["yuv420p", "yuv444p10le"]),
+    st.builds(Colour, *[st.integers(1, 18)] * 3, st.integers(0, 2)),
+    st.fractions(Fraction(1, 4), 4, max_denominator=33),
+    st.sampled_from([0, 90, 180, 270]),
+    st.booleans(),
+)
+
+
+@given(st.integers(1, 99), st.integers(1, 99), st.fractions(1, 120, max_denominator=1001), codings)
+def test_a_format_survives_json_and_turns_its_size_and_its_pixels(
+    w: int, h: int, rate: Fraction, coding: Coding
+) -> None:
+    format = VideoFormat(2 * w, 2 * h, rate, coding)
+    assert VideoFormat.from_json(json.loads(json.dumps(format.to_json()))) == format
+    is_turned = coding.rotation in {90, 270}
+    assert format.stored_size == ((2 * h, 2 * w) if is_turned else (2 * w, 2 * h))
+    assert format.pixel_aspect == (1 / coding.sample_aspect if is_turned else coding.sample_aspect)
+
+
+def test_a_timeline_of_equal_frames_reads_as_it_was_written_before_there_were_stamps() -> None:
+    segment = Segment("a", "segments/a.mp4", 12, 30, (0, 12, 24))
+    written = {"owner": "a", "key": "segments/a.mp4", "start": 12, "stop": 30, "key_frames": [0, 12, 24]}
+    assert segment.to_json() == written
+    assert Segment.from_json(written) == segment
+    assert FORMAT.to_json() == {"width": 64, "height": 48, "frame_rate": "24"}
+
+
+def test_only_the_first_segment_may_begin_between_key_frames() -> None:
+    entered, inside = (Segment("a", "segments/a.mp4", start, 30, (0, 12)) for start in (12, 13))
+    assert Timeline(FORMAT, (inside, entered)).num_frames == 17 + 18
+    with pytest.raises(ValueError, match="a join must be at a key frame, got 13"):
+        Timeline(FORMAT, (entered, inside))
+
+
+@pytest.mark.parametrize("pts", [(0,), (1, 2), (0, 2, 2), (0, 3, 1)])
+def test_stamps_that_can_not_be_are_refused(pts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="stamps need"):
+        Stamps(Fraction(1, 1000), pts)
 
 
 def test_timelines_of_two_formats_are_not_joined() -> None:
@@ -144,7 +298,7 @@ def test_a_cut_outside_the_video_is_refused_with_what_is_allowed(at: str, end: s
 
 
 def test_a_bridge_between_two_formats_is_refused() -> None:
-    with pytest.raises(ConflictError, match="one format"):
+    with pytest.raises(ConflictError, match="one size and frame rate"):
         outline(Order(before=VIDEO, after=VIDEO), Extent(FORMAT, 48), Extent(replace(FORMAT, width=66), 48), MOTION)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from longtake.errors import FaultError
@@ -15,7 +18,18 @@ from longtake.media.objects import OpenObject
 from longtake.media.planes import BATCH_FRAMES, batch_length
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
-from tests.footage import concatenate, decode_linearly, moving, opener, same, store, timeline
+from tests.footage import (
+    concatenate,
+    decode_linearly,
+    keep_as_it_is,
+    moving,
+    opener,
+    same,
+    store,
+    timeline,
+    video_frames,
+    write_foreign,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +55,36 @@ def test_random_stretches_equal_a_full_linear_decode(scene: tuple[Path, Timeline
         start = rng.randrange(joined.num_frames)
         stop = rng.randint(start + 1, joined.num_frames)
         assert same(read_all(joined, start, stop, opener(folder)), expected[start:stop]), (start, stop)
+
+
+def test_random_stretches_of_kept_footage_with_b_frames_and_times_of_its_own_equal_a_linear_decode(
+    tmp_path: Path,
+) -> None:
+    """Open groups, so that frames ahead of a key frame need what follows it; entered anywhere, across a join."""
+    dice = random.Random(2)
+    pts = [0, *accumulate(dice.choices((1, 1, 2, 3), k=49))]
+    options = {"x264-params": "bframes=3:b-pyramid=normal:open-gop=1:keyint=12:min-keyint=12:scenecut=0"}
+    write_foreign(tmp_path / "own.mp4", video_frames(moving(50)), pts=pts, options=options)
+    segment, format = keep_as_it_is(tmp_path / "own.mp4", tmp_path, "a")
+    assert segment.reorder
+    assert segment.stamps
+    stop = segment.stops[len(segment.stops) // 2]
+    joined = timeline(replace(segment, stop=stop), segment, format=format)
+    own = decode_linearly(tmp_path / "own.mp4")[0]
+    expected = concatenate([own[:stop], own])
+    for _ in range(40):
+        first = dice.randrange(joined.num_frames)
+        last = dice.randint(first + 1, joined.num_frames)
+        assert same(read_all(joined, first, last, opener(tmp_path)), expected[first:last]), (first, last)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotated_footage_is_read_upright(degrees: int, tmp_path: Path) -> None:
+    write_foreign(tmp_path / "own.mp4", video_frames(moving(6)), rotation=degrees)
+    segment, format = keep_as_it_is(tmp_path / "own.mp4", tmp_path, "a")
+    stored = decode_linearly(tmp_path / "own.mp4")[0]
+    upright = Frames(tuple(np.rot90(plane, degrees // 90, axes=(1, 2)) for plane in stored.planes))
+    assert same(read_all(timeline(segment, format=format), 0, 6, opener(tmp_path)), upright)
 
 
 def test_batches_are_small_packed_and_of_their_own_memory(scene: tuple[Path, Timeline, Frames]) -> None:

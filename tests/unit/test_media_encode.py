@@ -17,11 +17,25 @@ from longtake.errors import Cancelled, FaultError
 from longtake.frames import Frames
 from longtake.media.colour import to_rgb
 from longtake.media.decode import read_all
-from longtake.media.encode import Encoded, encode, gop_length, parameter_sets
+from longtake.media.encode import PARAMETER_SET_ID, Encoded, encode, gop_length
 from longtake.media.house import bring_home
-from longtake.media.probe import probe
-from longtake.video import VideoFormat
-from tests.footage import TINY, bring_home_start, decode_linearly, flat, moving, opener, same, store, timeline
+from longtake.media.nal import parameter_set_ids
+from longtake.media.probe import PIXEL_FORMATS, own_format, probe
+from longtake.media.survey import survey
+from longtake.timeline import Stamps
+from longtake.video import Coding, Colour, VideoFormat
+from tests.footage import (
+    TINY,
+    bring_home_start,
+    decode_linearly,
+    flat,
+    frames_and_times,
+    moving,
+    opener,
+    same,
+    store,
+    timeline,
+)
 
 FORMATS = [
     TINY,
@@ -47,18 +61,72 @@ def extradata(path: Path) -> bytes:
 def test_parameter_sets_are_the_same_bytes_for_any_content_and_length(format: VideoFormat, tmp_path: Path) -> None:
     size = format.width, format.height
     contents = [flat(1, 16, width=size[0], height=size[1]), flat(3, 235, 90, 200, width=size[0], height=size[1])]
+    records = set()
     for frames in (*contents, noise(2, *size)):
         encode([frames], format, tmp_path / "video.mp4")
-        assert extradata(tmp_path / "video.mp4") == parameter_sets(format)
+        records.add(extradata(tmp_path / "video.mp4"))
+    assert len(records) == 1
+    assert parameter_set_ids(records.pop()) == (frozenset({PARAMETER_SET_ID}),) * 2
 
 
 def test_what_is_encoded_is_house_format_with_its_key_frames_where_encoded_says(tmp_path: Path) -> None:
     encoded = encode([moving(30)], TINY, tmp_path / "video.mp4")
     assert encoded == Encoded(30, (0, 12, 24), (tmp_path / "video.mp4").stat().st_size)
     found = probe(tmp_path / "video.mp4")
-    assert found.is_house, found.why_not_house
-    assert (found.format, found.num_frames, found.key_frames) == (TINY, 30, (0, 12, 24))
+    assert found.is_kept, found.why_converted
+    assert (found.format, found.num_frames) == (TINY, 30)
+    assert survey(tmp_path / "video.mp4").key_frames == (0, 12, 24)
     assert gop_length(Fraction(30000, 1001)) == 60
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [(codec, name) for codec, all in PIXEL_FORMATS.items() for name in all])
+def test_whatever_is_kept_can_be_matched(codec: str, pixels: str, tmp_path: Path) -> None:
+    format = VideoFormat(64, 48, Fraction(6), Coding(codec, pixels))
+    part = store(tmp_path, "part", moving(3), format)
+    assert read_all(timeline(part, format=format), 0, 3, opener(tmp_path)).num_frames == 3
+    assert own_format(survey(tmp_path / "part")) == format
+
+
+PHONE = Colour(6, 1, 6, 2)
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        Coding(pix_fmt="yuv422p", colour=PHONE),
+        Coding(pix_fmt="yuv444p", sample_aspect=Fraction(4, 3)),
+        Coding(pix_fmt="yuv420p10le", colour=Colour(9, 1, 9, 1)),
+        Coding(pix_fmt="yuv422p10le"),
+        Coding(rotation=90, colour=PHONE),
+        Coding(rotation=180),
+        Coding(rotation=270, sample_aspect=Fraction(8, 9)),
+        Coding("hevc"),
+        Coding("hevc", "yuv420p10le", rotation=180),
+        Coding("vp9"),
+        Coding("mpeg4", colour=Colour(2, 2, 2, 0), sample_aspect=Fraction(4, 3)),
+    ],
+    ids=str,
+)
+def test_what_stands_beside_footage_is_coded_and_tagged_as_that_is(coding: Coding, tmp_path: Path) -> None:
+    format, frames = VideoFormat(64, 48, Fraction(6), coding), moving(26)
+    part = store(tmp_path, "part", Frames(frames.planes, coding.colour), format)
+    found = survey(tmp_path / "part")
+    assert own_format(found) == format
+    assert (found.reordered, found.key_frames) == (False, part.key_frames)
+    assert part.key_frames[:2] == (0, 12)
+    shown = read_all(timeline(part, format=format), 0, 26, opener(tmp_path))
+    assert np.abs(shown.planes[0].astype(int) - frames.planes[0]).mean() < 3
+
+
+def test_frames_are_shown_when_their_stamps_say(tmp_path: Path) -> None:
+    stamps = Stamps(Fraction(1, 30_000), (0, 1001, 2002, 5005, 6006, 10_010, 10_011, 12_012))
+    encoded = encode([moving(7)], VideoFormat(64, 48, Fraction(30_000, 1001)), tmp_path / "video.mp4", stamps)
+    assert encoded.num_frames == 7
+    times = frames_and_times(tmp_path / "video.mp4")[1]
+    assert times == [pts * stamps.time_base for pts in stamps.pts[:-1]]
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        stream = container.streams.video[0]
+        assert Fraction(stream.duration or 0) * Fraction(stream.time_base or 0) == Fraction(12_012, 30_000)
 
 
 def test_a_cut_in_the_picture_makes_no_key_frame(tmp_path: Path) -> None:

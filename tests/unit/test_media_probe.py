@@ -1,4 +1,4 @@
-"""What is a video, what is none, and what our segments can be joined to as it is."""
+"""What is a video, what is none, and whose packets can be kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,11 +14,12 @@ import pytest
 from PIL import Image
 
 from longtake.errors import MediaError
-from longtake.media.encode import encode
 from longtake.media.house import bring_home
 from longtake.media.probe import Probe, probe
-from longtake.video import VideoFormat
+from longtake.video import BT709, HOUSE, Coding, Colour, VideoFormat
 from tests.footage import TINY, moving, store, video_frames, write_foreign
+
+UNTAGGED = Colour(2, 2, 2, 0)
 
 
 def house_bytes(folder: Path) -> bytes:
@@ -88,69 +90,117 @@ def test_what_is_no_whole_video_is_refused_in_a_sentence(name: str, tmp_path: Pa
 
 def test_a_path_and_a_file_object_give_the_same_answer(tmp_path: Path) -> None:
     data = house_bytes(tmp_path)
-    expected = Probe("h264", TINY, 30, (0, 12, 24), False, True, ())
+    expected = Probe("h264", TINY, 30, 5.0, False, ())
     assert probe(tmp_path / "source.mp4") == probe(BytesIO(data)) == expected
 
 
-def reasons(path: Path) -> str:
-    found = probe(path)
-    assert found.is_house == (not found.why_not_house)
-    return " | ".join(found.why_not_house)
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        ({"max_b_frames": 2}, {}),
+        ({"sample_aspect_ratio": Fraction(4, 3)}, {"sample_aspect": Fraction(4, 3)}),
+        ({"rotation": 90}, {"rotation": 90}),
+        ({"rotation": -90}, {"rotation": 270}),
+        ({"codec": "mpeg4"}, {"codec": "mpeg4"}),
+        ({"pts": [0, 1, 2, 4, 5, 8, 9, 10]}, {}),
+        ({"pts": [3, 4, 5, 6, 7, 8, 9, 10]}, {}),
+        ({"colorspace": 5, "color_primaries": 5, "color_trc": 6}, {"colour": Colour(5, 6, 5, 1)}),
+        ({"color_range": 2}, {"colour": Colour(2, 2, 2, 2)}),
+        ({"options": {"x264-params": "tff=1"}}, {"interlaced": True}),
+    ],
+)
+def test_a_video_that_can_be_joined_is_kept_with_its_own_coding(
+    settings: dict[str, Any], own: dict[str, Any], tmp_path: Path
+) -> None:
+    found = probe(write_foreign(tmp_path / "video.mp4", video_frames(moving(8)), **settings))
+    assert (found.is_kept, found.why_converted) == (True, ())
+    assert found.format.coding == Coding(**{"colour": UNTAGGED, **own})
+    assert found.format.stored_size == (64, 48)
+    assert found.format.frame_rate == 12
+
+
+@pytest.mark.parametrize("pixels", ["yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"])
+def test_other_pixels_of_h264_are_kept(pixels: str, tmp_path: Path) -> None:
+    found = probe(write_foreign(tmp_path / "video.mp4", video_frames(moving(4), pixels)))
+    assert found.is_kept, found.why_converted
+    assert found.format.coding.pix_fmt == pixels
 
 
 @pytest.mark.parametrize(
-    ("reason", "settings"),
+    ("reason", "name", "settings"),
     [
-        ("B-frames", {"max_b_frames": 2}),
-        ("parameter sets", {}),
-        ("not square", {"sample_aspect_ratio": Fraction(4, 3)}),
-        ("turned by 90", {"rotation": 90}),
-        ("codec is mpeg4", {"codec": "mpeg4"}),
-        ("not equally long", {"pts": [0, 1, 2, 4, 5, 8, 9, 10]}),
-        ("start at 0", {"pts": [3, 4, 5, 6, 7, 8, 9, 10]}),
-        ("BT.709", {}),
+        ("its codec is ffv1", "video.mkv", {"codec": "ffv1"}),
+        ("it is MPEG-4 with B-frames", "video.mp4", {"codec": "mpeg4", "max_b_frames": 2}),
+        ("its colours are HDR (PQ)", "video.mp4", {"color_trc": 16}),
+        ("its colours are HDR (HLG)", "video.mp4", {"color_trc": 18}),
+        ("its frames have no time stamps", "video.h264", {}),
     ],
 )
-def test_why_a_video_is_not_house_is_said(reason: str, settings: dict[str, object], tmp_path: Path) -> None:
-    path = write_foreign(tmp_path / "video.mp4", video_frames(moving(8)), **settings)  # type: ignore[arg-type]
-    assert reason in reasons(path)
+def test_why_a_video_is_converted_is_said(reason: str, name: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    found = probe(write_foreign(tmp_path / name, video_frames(moving(8)), **settings))
+    assert not found.is_kept
+    assert found.why_converted == (reason,)
+    assert found.format.coding == HOUSE
 
 
-def test_other_pixel_formats_are_not_house(tmp_path: Path) -> None:
-    path = write_foreign(tmp_path / "video.mp4", video_frames(moving(4), "yuv444p"))
-    assert "yuv444p" in reasons(path)
+def test_other_pixels_than_our_encoders_write_are_converted(tmp_path: Path) -> None:
+    frames = video_frames(moving(4), "yuv440p")
+    found = probe(write_foreign(tmp_path / "video.webm", frames, codec="libvpx-vp9", options={"deadline": "realtime"}))
+    assert found.why_converted == ("its pixels are yuv440p",)
 
 
-def test_the_format_is_upright_square_and_even(tmp_path: Path) -> None:
+def test_hevc_that_is_too_narrow_for_our_encoder_is_converted(tmp_path: Path) -> None:
+    frames, options = video_frames(moving(4, 32, 64)), {"x265-params": "log-level=error"}
+    path = write_foreign(tmp_path / "video.mp4", frames, codec="libx265", options=options)
+    assert probe(path).why_converted == ("it is HEVC under 64 pixels wide",)
+
+
+def test_an_odd_size_is_converted(tmp_path: Path) -> None:
+    frames = [frame.reformat(width=63, height=47, format="yuv444p") for frame in video_frames(moving(4))]
+    found = probe(write_foreign(tmp_path / "video.mp4", frames))
+    assert found.why_converted == ("its size is odd (63x47)",)
+    assert found.format == VideoFormat(62, 46, Fraction(12))
+
+
+def test_an_edit_list_that_hides_the_end_converts(tmp_path: Path) -> None:
+    path = write_foreign(tmp_path / "video.mp4", video_frames(moving(24)))
+    assert probe(path).is_kept
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12  # after version, flags and the number of edits: how long the first one lasts, in ms
+    assert int.from_bytes(data[at : at + 4], "big") == 2000
+    data[at : at + 4] = (1000).to_bytes(4, "big")
+    found = probe(BytesIO(data))
+    assert found.num_frames == 12
+    assert found.why_converted == ("its edit list shows it in pieces, or hides its end",)
+
+
+def test_a_kept_format_is_upright_and_a_converted_one_in_square_pixels_too(tmp_path: Path) -> None:
     frames = video_frames(moving(4, 64, 48))
-    turned = write_foreign(tmp_path / "turned.mp4", frames, rotation=-90)
-    wide = write_foreign(tmp_path / "wide.mp4", frames, sample_aspect_ratio=Fraction(4, 3))
-    assert probe(turned).format == VideoFormat(48, 64, Fraction(12))
-    assert probe(wide).format == VideoFormat(84, 48, Fraction(12))
+    shape = {"rotation": -90, "sample_aspect_ratio": Fraction(4, 3)}
+    kept = probe(write_foreign(tmp_path / "kept.mp4", frames, **shape)).format  # type: ignore[arg-type]
+    assert (kept.width, kept.height, kept.pixel_aspect) == (48, 64, Fraction(3, 4))
+    made = probe(write_foreign(tmp_path / "made.mp4", frames, codec="mpeg4", max_b_frames=1, **shape)).format  # type: ignore[arg-type]
+    assert made == VideoFormat(48, 84, Fraction(12))
 
 
 def test_sound_is_noticed(tmp_path: Path) -> None:
     assert probe(write_foreign(tmp_path / "video.mp4", video_frames(moving(12)), sound=True)).has_sound
 
 
-def test_real_footage_has_its_known_formats(clips: Path) -> None:
+def test_real_footage_has_its_known_formats_and_all_of_it_is_kept(clips: Path) -> None:
+    sd, hd = Colour(6, 6, 6, 1), BT709
     known = {
-        "mdn_flower.mp4": (VideoFormat(960, 540, Fraction(30000, 1001)), 150, True),
-        "intel_bottle-detection.mp4": (VideoFormat(640, 360, Fraction(179, 6)), 1189, False),
-        "intel_car-detection.mp4": (VideoFormat(768, 432, Fraction(25, 2)), 377, True),
-        "sam2_juggle.mp4": (VideoFormat(1280, 720, Fraction(24)), 247, False),
-        "cv_vtest.avi": (VideoFormat(480, 360, Fraction(10)), 795, True),
+        "mdn_flower.mp4": (VideoFormat(960, 540, Fraction(30000, 1001), Coding(colour=sd)), 150, True),
+        "mdn_friday.mp4": (VideoFormat(640, 480, Fraction(30), Coding(colour=Colour(1, 1, 6, 1))), 185, True),
+        "intel_bottle-detection.mp4": (VideoFormat(640, 360, Fraction(179, 6), Coding(colour=UNTAGGED)), 1189, False),
+        "intel_car-detection.mp4": (VideoFormat(768, 432, Fraction(25, 2), Coding(colour=sd)), 377, True),
+        "sam2_bedroom.mp4": (VideoFormat(960, 540, Fraction(30), Coding(colour=Colour(2, 2, 5, 1))), 200, False),
+        "sam2_dog.mp4": (VideoFormat(1280, 720, Fraction(30000, 1001), Coding(colour=hd)), 289, True),
+        "sam2_juggle.mp4": (VideoFormat(1280, 720, Fraction(24), Coding(colour=hd)), 247, False),
+        "cv_vtest.avi": (VideoFormat(480, 360, Fraction(10), Coding(colour=hd)), 795, True),
     }
     for name, (format, num_frames, has_sound) in known.items():
         found = probe(clips / name)
         assert (found.codec, found.format, found.num_frames) == ("h264", format, num_frames), name
-        assert not found.is_house
-        assert found.has_sound == has_sound or name == "cv_vtest.avi"
-
-
-def test_other_encoder_settings_of_ours_would_not_pass_as_house(tmp_path: Path) -> None:
-    encode([moving(3)], VideoFormat(64, 48, Fraction(8)), tmp_path / "video.mp4")
-    data = (tmp_path / "video.mp4").read_bytes()
-    at = data.index(b"avcC") + 4 + 8
-    (tmp_path / "video.mp4").write_bytes(data[: at + 3] + bytes([data[at + 3] ^ 1]) + data[at + 4 :])
-    assert "parameter sets" in reasons(tmp_path / "video.mp4")
+        assert found.is_kept, name
+        assert found.has_sound == has_sound, name

@@ -12,7 +12,7 @@ import pytest
 from longtake.engines.base import Frames, Shot
 from longtake.engines.motion import Motion
 from longtake.engines.motion.between import Interpolation, interpolation
-from longtake.engines.motion.frame import Frame
+from longtake.engines.motion.frame import Box, Frame, boxes_around
 from longtake.frames import Plane
 from longtake.video import Cell, VideoFormat
 
@@ -163,3 +163,42 @@ def test_the_smallest_pictures_work(size: tuple[int, int]) -> None:
 def test_the_same_pictures_give_the_same_frames() -> None:
     one, other = (found(square_at(80), square_at(104)).at(0.3) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_what_stands_is_the_two_pictures_evenly_mixed_and_nothing_else() -> None:
+    """Not sampled between pixels, which would soften it."""
+    first, second = square_at(60), square_at(76)
+    noisy = np.random.default_rng(3).integers(-2, 3, second.y.shape) + second.y.astype(np.int16)
+    second = Frame(noisy.clip(0, 255).astype(np.uint8), second.u, second.v)
+    far = np.s_[:, 180:]
+    mixed = np.asarray(cv2.addWeighted(first.y, 0.5, second.y, 0.5, 0), np.uint8)
+    sharper = found(first, second).at(0.5).y
+    assert cv2.PSNR(np.ascontiguousarray(sharper[far]), np.ascontiguousarray(mixed[far])) > 45
+
+
+def covered(boxes: list[Box], size: tuple[int, int]) -> Luma:
+    """How many boxes hold each pixel."""
+    count = np.zeros(size[::-1], np.float32)
+    for box in boxes:
+        count[box.where] += 1
+    return count
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 200), (240, 136), (1280, 720), (1022, 578)])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.02, 0.9])
+def test_boxes_hold_all_that_is_active_once(size: tuple[int, int], share: float) -> None:
+    grid = (min(size[0], 240), min(size[1], 136))
+    active = np.random.default_rng(1).random(grid[::-1]) < share
+    boxes = boxes_around(active, size)
+    count = covered(boxes, size)
+    wanted = cv2.resize(active.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0
+    assert count.max(initial=0) <= 1
+    assert np.all(count[wanted] == 1)
+    assert all(side % 2 == 0 for box in boxes for side in box)
+
+
+def test_a_small_thing_takes_a_small_box() -> None:
+    active = np.zeros((135, 240), np.bool_)
+    active[60:66, 20:26] = active[62:64, 200:204] = True
+    count = covered(boxes_around(active, (1280, 720)), (1280, 720))
+    assert 0.003 < float(count.mean()) < 0.02

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import httpx2
 import pytest
 from PIL import Image
 
-from longtake.media.stills import normalise
 from tests.footage import moving, store, video_frames, write_foreign
 from tests.wire_rig import OTHER_KEY, Rig, client, events, new_id, serving
 
@@ -326,45 +324,25 @@ class TestUploads:
         assert rig.store.work_folder
         assert not list(rig.store.work_folder.iterdir())
 
-    def test_decoding_is_for_one_at_a_time(self, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        running, most, together, lock = 0, 0, threading.Event(), threading.Lock()
-
-        def watched(*args: Any, **kwargs: Any) -> tuple[int, int]:
-            nonlocal running, most
-            with lock:
-                running += 1
-                most = max(most, running)
-                if running > 1:
-                    together.set()
-            together.wait(0.2)
-            try:
-                return normalise(*args, **kwargs)
-            finally:
-                with lock:
-                    running -= 1
-
-        monkeypatch.setattr("longtake.service.normalise", watched)
-        with ThreadPoolExecutor() as pool:
-            answers = list(pool.map(lambda _: http.post("/api/uploads", content=picture()), range(3)))
-        assert [answer.status_code for answer in answers] == [201] * 3
-        assert most == 1
-
     def test_what_is_known_of_a_video_that_is_taken_as_it_is_is_checked_at_once(
         self, http: httpx2.Client, tmp_path: Path
     ) -> None:
         store(tmp_path, "ours.mp4", moving(24))
-        write_foreign(tmp_path / "foreign.mp4", video_frames(moving(24)))
-        ours, foreign = (
+        frames, rate, time_base = video_frames(moving(24)), Fraction(6), Fraction(1, 6)
+        write_foreign(tmp_path / "kept.mkv", frames, rate=rate, time_base=time_base, max_b_frames=2)
+        write_foreign(tmp_path / "decoded.mkv", frames, rate=rate, time_base=time_base, codec="ffv1")
+        ours, kept, decoded = (
             http.post("/api/uploads", content=(tmp_path / name).read_bytes()).json()["id"]
-            for name in ("ours.mp4", "foreign.mp4")
+            for name in ("ours.mp4", "kept.mkv", "decoded.mkv")
         )
-        frame = {"type": "video", "upload": ours}
-        late = http.post(ALL, json={"keyframes": {"frame0": {**frame, "at": 4.2}}})
-        assert refused_field(late) == "keyframes.frame0.at"
-        made = create(http, fps=60, keyframes={"frame0": {**frame, "at": 4}})
-        assert (made["request"]["fps"], made["request"]["aspect_ratio"]) == (6, "4:3")
+        for upload in (ours, kept):
+            frame = {"type": "video", "upload": upload}
+            late = http.post(ALL, json={"keyframes": {"frame0": {**frame, "at": 4.2}}})
+            assert refused_field(late) == "keyframes.frame0.at"
+            made = create(http, fps=60, keyframes={"frame0": {**frame, "at": 4}})
+            assert (made["request"]["fps"], made["request"]["aspect_ratio"]) == (6, "4:3")
         # how many frames come of it is not known before it is decoded
-        create(http, keyframes={"frame0": {"type": "video", "upload": foreign, "at": 4.2}})
+        create(http, keyframes={"frame0": {"type": "video", "upload": decoded, "at": 4.2}})
 
 
 class TestOperations:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, islice, repeat
 
 import cv2
 import numpy as np
 
-from longtake.engines.motion.between import interpolation
+from longtake.engines.motion.between import Interpolation, interpolation
 from longtake.engines.motion.blend import Servo, shift_tone
 from longtake.engines.motion.coast import Coast, Coasting, coast, coasting, settled
 from longtake.engines.motion.flow import Velocity, follow, optical_flow, quick_flow, velocity_at_end
-from longtake.engines.motion.frame import Frame, sharpen_to, sharpness
+from longtake.engines.motion.frame import Field, Frame, proxy, sharpen_to, sharpness
 from longtake.engines.motion.morph import Morph, ways_back
 from longtake.engines.motion.plan import Footing, Jump, Planner, Run, Turn
 from longtake.engines.motion.tail import Tail
+from longtake.engines.motion.threads import Draw, Once, each, still
 from longtake.frames import Plane
 
 Piece = Run | Jump | Turn | Morph | Coast
@@ -28,6 +29,7 @@ _CALM_LEVELS, _CALM_SHARE, _CALM_TONE = 6, 0.002, 12.0
 """Nothing moves where less of the picture than this share changes by more levels, and its mean by few enough."""
 _SEEN_LEVELS = 0.5
 _CALM_SECONDS = 0.3
+_ONE_WAY_SIDE = 240
 _EVEN = 0.4
 """How little a morph is eased: a movement that starts from rest is a freeze beside one that moves."""
 _SETTLING_SECONDS = 0.1
@@ -86,39 +88,44 @@ class Continuation:
     def _coasting(self) -> Coasting | None:
         return coasting(self._tail, self._frame_rate)
 
-    def _morph(self, way: Morph) -> Iterator[Frame]:
+    def _morph(self, way: Morph) -> Iterator[Draw]:
         """Eased in and out, while what moves at either end goes on moving; where the two pictures do not meet at all
         after all, a servo's dissolve."""
         first, second = self._tail.picture(-1), self._tail.picture(way.target)
         between = interpolation(first, second)
-        servo = Servo(way.num_frames - 1, self.energy, first)
-        settling = _SETTLING_SECONDS * self._frame_rate
-        arriving = optical_flow(self._proxies[way.target], self._proxies[way.target + 1])
-        for step in range(1, way.num_frames):
-            if between is None:
-                yield servo.mix(first, second)
-                continue
-            share = step / way.num_frames
-            share = _EVEN * share + (1 - _EVEN) * share * share * (3 - 2 * share)
-            left, ahead = (settled(steps, settling) for steps in (step, way.num_frames - step))
-            own = (1 - share) ** 2 * left * self._velocity.field - share**2 * ahead * arriving
-            drift = follow(own.astype(np.float32), 1.0) * np.float32(self._velocity.scale)
-            yield sharpen_to(between.at(share, drift), self._sharpness)
-        yield second
+        if between is None:
+            servo = Servo(way.num_frames - 1, self.energy, first)
+            yield from (still(servo.mix(first, second)) for _ in range(1, way.num_frames))
+        else:
+            arriving = optical_flow(self._proxies[way.target], self._proxies[way.target + 1])
+            yield from (partial(self._between, between, arriving, way, step) for step in range(1, way.num_frames))
+        yield still(second)
+
+    def _between(self, between: Interpolation, arriving: Field, way: Morph, step: int) -> Frame:
+        settling, share = _SETTLING_SECONDS * self._frame_rate, step / way.num_frames
+        share = _EVEN * share + (1 - _EVEN) * share * share * (3 - 2 * share)
+        left, ahead = (settled(steps, settling) for steps in (step, way.num_frames - step))
+        own = (1 - share) ** 2 * left * self._velocity.field - share**2 * ahead * arriving
+        drift = follow(own.astype(np.float32), 1.0) * np.float32(self._velocity.scale)
+        return sharpen_to(between.at(share, drift), self._sharpness)
 
     def render(self, piece: Piece, length: int) -> Iterator[Frame]:
         """The first `length` frames of one piece. Whole frames are views on the clip's own."""
+        return (draw() for draw in self.draws(piece, length))
+
+    def draws(self, piece: Piece, length: int) -> Iterator[Draw]:
+        """The same, each to be made when it is wanted."""
         if isinstance(piece, Run | Coast):
-            return (self._one(piece, step) for step in range(length))
+            return (partial(self._one, piece, step) for step in range(length))
         if isinstance(piece, Turn):
             return islice(self._turn(piece), length)
         return islice(self._morph(piece) if isinstance(piece, Morph) else self._jump(piece), length)
 
-    def render_backwards(self, piece: Piece, length: int) -> Iterator[Frame]:
+    def draws_backwards(self, piece: Piece, length: int) -> Iterator[Draw]:
         """The same from the last one to the first. What is mixed in its own order is held whole: a second at most."""
         if isinstance(piece, Run | Coast):
-            return (self._one(piece, step) for step in reversed(range(length)))
-        return reversed(list(self.render(piece, length)))
+            return (partial(self._one, piece, step) for step in reversed(range(length)))
+        return reversed(list(self.draws(piece, length)))
 
     def _one(self, piece: Run | Coast, step: int) -> Frame:
         if isinstance(piece, Run):
@@ -127,28 +134,32 @@ class Continuation:
         carried = self._coasting.carry(self._tail.picture(-1), piece.steps(step + 1), step + 1)
         return sharpen_to(carried, self._sharpness)
 
-    def _turn(self, turn: Turn) -> Iterator[Frame]:
+    def _turn(self, turn: Turn) -> Iterator[Draw]:
         """What slows down comes back through the same places."""
         half = turn.half
-        ahead = [self._at(turn.at + turn.direction * (k - k * k / (2 * half))) for k in range(1, half)]
+        places = [turn.at + turn.direction * (k - k * k / (2 * half)) for k in range(1, half)]
+        ahead = [Once(partial(self._at, place)) for place in places]
         yield from ahead
-        yield self._at(turn.at + turn.direction * half / 2)
+        yield partial(self._at, turn.at + turn.direction * half / 2)
         yield from reversed(ahead)
-        yield self._at(turn.at)
+        yield partial(self._at, turn.at)
 
-    def _jump(self, jump: Jump) -> Iterator[Frame]:
+    def _jump(self, jump: Jump) -> Iterator[Draw]:
         servo = Servo(jump.num_mixed, self.energy, self._at(jump.source))
         for step in range(1, jump.num_frames + 1):
             ahead = jump.direction * step
-            arrived = self._at(jump.target + ahead)
-            yield servo.mix(self._at(jump.source + ahead), arrived) if step <= jump.num_mixed else arrived
+            arrived = partial(self._at, jump.target + ahead)
+            if step > jump.num_mixed:
+                yield arrived
+            else:
+                yield still(servo.mix(self._at(jump.source + ahead), arrived()))
 
     def _in_light(self, index: int) -> Frame:
         """A frame of the clip; where that is calm, in the last one's light, so that nothing pulses as it goes round."""
         frame = self._tail.picture(index)
         if not self._calm:
             return frame
-        lack = float(self._proxies[-1].mean()) - float(self._proxies[index].mean())
+        lack = cv2.mean(self._proxies[-1])[0] - cv2.mean(self._proxies[index])[0]
         return shift_tone(frame, (lack, 0.0, 0.0), 1.0) if abs(lack) > _SEEN_LEVELS else frame
 
     def _at(self, position: float) -> Frame:
@@ -182,10 +193,10 @@ class Rest:
     def plan(self, num_frames: int) -> Iterator[tuple[Piece, int]]:
         yield Run(len(self._tail.proxies) - 1, 1, num_frames), num_frames
 
-    def render(self, _piece: Piece, length: int) -> Iterator[Frame]:
-        return repeat(self._tail.picture(-1), length)
+    def draws(self, _piece: Piece, length: int) -> Iterator[Draw]:
+        return repeat(still(self._tail.picture(-1)), length)
 
-    render_backwards = render
+    draws_backwards = draws
 
 
 def _calm_frames(proxies: Sequence[Plane], frame_rate: float) -> int:
@@ -218,7 +229,12 @@ def _footing(tail: Tail, velocity: Velocity, frame_rate: float) -> Footing:
 
 def _one_way(proxies: list[Plane]) -> float:
     """|sum of flow| over sum of |flow|, of up to 8 flows spread over the clip: 1 where all moves one way."""
-    chosen = np.linspace(0, len(proxies) - 2, min(8, len(proxies) - 1)).astype(int)
-    flows = [cv2.resize(quick_flow(proxies[i], proxies[i + 1]), (40, 24)) for i in chosen]
+    chosen = [int(at) for at in np.linspace(0, len(proxies) - 2, min(8, len(proxies) - 1))]
+
+    def flow(at: int) -> Field:
+        small = [proxy(plane, _ONE_WAY_SIDE) for plane in proxies[at : at + 2]]
+        return np.asarray(cv2.resize(quick_flow(*small), (40, 24)), np.float32)
+
+    flows = each(flow, chosen)
     total = float(np.sum(np.linalg.norm(flows, axis=-1)))
     return float(np.sum(np.linalg.norm(np.sum(flows, axis=0), axis=-1))) / max(total, 1e-3)

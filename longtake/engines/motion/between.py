@@ -9,12 +9,25 @@ Motion is in proxy pixels, as a field that stands at the moment asked for: a poi
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from longtake.engines.motion.flow import FLOW_SIDE, optical_flow
-from longtake.engines.motion.frame import Field, FinePicture, Frame, Map, pixel_grid, proxy, sample_grid, stretch
+from longtake.engines.motion.frame import (
+    Field,
+    FinePicture,
+    Frame,
+    Map,
+    boxes_around,
+    pixel_grid,
+    proxy,
+    sample_grid,
+    stretch,
+)
+from longtake.engines.motion.threads import both
 from longtake.frames import Plane
 
 _LEAST_MATCHES = 25
@@ -32,6 +45,8 @@ _STILL_BONUS = 1.0
 """Levels by which a motion must fit better than none."""
 _UNSURE_FROM, _UNSURE_OVER, _MOST_UNSURE = 3.0, 10.0, 0.3
 """Levels of disagreement from which on, and over how many more, the plain cross-fade is mixed in, and its most."""
+_STANDS_PIXELS = 0.1
+"""What comes less far, of the picture's own pixels, stands."""
 _CHOICE_SIDE = 240
 """The longer side of the grid on which motions are compared, in pixels."""
 _SMOOTH = 0.8
@@ -58,19 +73,29 @@ class Interpolation:
     def at(self, moment: float, drift: Field | None = None) -> Frame:
         """The picture at `moment`, 0 < moment < 1; `drift`: a displacement of all of it besides, in pixels."""
         motion, disagreement = self._motion_at(np.float32(moment))
-        besides = 0 if drift is None else stretch(drift, (motion.shape[1], motion.shape[0]))
-        early = self._fine[0].warp(motion * np.float32(-moment * self._scale) + besides)
-        late = self._fine[1].warp(motion * np.float32((1 - moment) * self._scale) + besides)
+        ways = motion * np.float32(-moment * self._scale), motion * np.float32((1 - moment) * self._scale)
+        if drift is not None:
+            besides = stretch(drift, (motion.shape[1], motion.shape[0]))
+            ways = ways[0] + besides, ways[1] + besides
         # Where no motion fits, both pictures would stand there at once: the change-over is kept short.
         steepness = 1 + np.clip(disagreement / 5 - 1, 0, 5)
         weight = np.clip(0.5 + steepness * np.float32(moment - 0.5), 0, 1).astype(np.float32)
         excess = (disagreement - np.float32(_UNSURE_FROM)) / np.float32(_UNSURE_OVER)
         unsure = np.clip(excess, 0, _MOST_UNSURE).astype(np.float32)
-        planes = [
-            _blend(planes, weight, unsure, moment)
-            for planes in zip(early, late, self._first, self._second, strict=True)
-        ]
-        return Frame(_lifted(planes[0], _LIFT * 4 * moment * (1 - moment)), *planes[1:])
+        # Where nothing moves and all fits, what is made below is this.
+        pairs = zip(self._first, self._second, strict=True)
+        made = Frame(*(np.asarray(cv2.addWeighted(a, 1 - moment, b, moment, 0), np.uint8) for a, b in pairs))
+        goes = np.maximum.reduce([np.abs(way[..., axis]) for way in ways for axis in (0, 1)]) > _STANDS_PIXELS
+        parts = boxes_around(goes | (disagreement > _UNSURE_FROM), made.size)
+        early, late = (fine.warped_parts(way, parts) for fine, way in zip(self._fine, ways, strict=True))
+        for channel, plane in enumerate(made):
+            shares = [stretch(share, (plane.shape[1], plane.shape[0])) for share in (weight, unsure)]
+            for part, a, b in zip(parts, early, late, strict=True):
+                where = (part.halved() if channel else part).where
+                here = np.ascontiguousarray(plane[where])
+                weights = (np.ascontiguousarray(share[where]) for share in shares)
+                plane[where] = _blend(a[channel], b[channel], here, *weights)
+        return Frame(_lifted(made.y, _LIFT * 4 * moment * (1 - moment)), made.u, made.v)
 
     def _motion_at(self, moment: np.float32) -> tuple[Field, Map]:
         """Of three motions for each pixel the one along which the two pictures agree best, and by how much they
@@ -111,17 +136,12 @@ def interpolation(first: Frame, second: Frame) -> Interpolation | None:
     return Interpolation(first, second, (small, proxy(b, _CHOICE_SIDE)), flows)
 
 
-def _blend(planes: tuple[Plane, Plane, Plane, Plane], weight: Map, unsure: Map, moment: float) -> Plane:
-    """Of (early, late, first, second): early and late by `weight`, with the share `unsure` of the unmoved pair."""
-    early, late, first, second = planes
-    size = (early.shape[1], early.shape[0])
-    share = stretch(weight, size)
-    moved = cv2.blendLinear(early, late, 1 - share, share)
+def _blend(early: Plane, late: Plane, unmoved: Plane, weight: Map, unsure: Map) -> Plane:
+    """Early and late by `weight` (that of late), with the share `unsure` of what is not moved."""
+    moved = cv2.blendLinear(early, late, 1 - weight, weight)
     if not unsure.any():
         return np.asarray(moved, np.uint8)
-    doubt = stretch(unsure, size)
-    unmoved = cv2.addWeighted(first, 1 - moment, second, moment, 0)
-    return np.asarray(cv2.blendLinear(moved, unmoved, 1 - doubt, doubt), np.uint8)
+    return np.asarray(cv2.blendLinear(moved, unmoved, 1 - unsure, unsure), np.uint8)
 
 
 def _lifted(luma: Plane, amount: float) -> Plane:
@@ -159,12 +179,13 @@ def _tone_curve(a: Plane, b: Plane, forward: Field, backward: Field) -> Plane | 
 def _flows(a: Plane, b: Plane) -> tuple[Field, Field]:
     """From `a` to `b` and back: for each pixel the better of plain flow and flow on top of a similarity between
     matched ORB features: a camera's, or a large object's that moves too far for flow alone."""
-    forward, backward = [optical_flow(a, b)], [optical_flow(b, a)]
+    forward, backward = ([flow] for flow in both(partial(optical_flow, a, b), partial(optical_flow, b, a)))
     fits = _share_that_fits(a, b, forward[0], backward[0]) >= _SHARE_ENOUGH
     matrix = None if fits else _similarity(a, b)
     if matrix is not None:
-        forward += _guided(a, b, matrix)
-        backward += _guided(b, a, np.asarray(cv2.invertAffineTransform(matrix), np.float64))
+        back = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
+        guided = both(partial(_guided, a, b, matrix), partial(_guided, b, a, back))
+        forward, backward = forward + guided[0], backward + guided[1]
     return _closest(a, b, forward), _closest(b, a, backward)
 
 

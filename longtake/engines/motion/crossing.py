@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from longtake.engines.motion.ends import End, PictureEnd
 from longtake.engines.motion.flow import mean_squared
 from longtake.engines.motion.frame import Frame, proxy
 from longtake.engines.motion.stills import MovingStill
+from longtake.engines.motion.threads import drawn
 
 _CLIP_OVERLAP_SECONDS = 0.8
 _PICTURE_OVERLAP_SECONDS = 1.5
@@ -41,8 +43,8 @@ def across(before: End, after: End, shot: Shot, report: Report) -> Iterator[Fram
                 "Both ends show one scene: what moved between them moves in straight lines, and where nothing tells "
                 "how it moved, the one picture fades into the other."
             )
-            return (
-                _picture_at(index, start, stop, before.picture, after.picture, between.at)
+            return drawn(
+                partial(_picture_at, index, start, stop, before.picture, after.picture, between.at)
                 for index in range(shot.num_frames)
             )
     if before.is_moving or after.is_moving:
@@ -73,7 +75,7 @@ def _there_and_back(first: Frame, second: Frame, shot: Shot, start: int, stop: i
         pairs = zip(frame, late, strict=True)
         return Frame(*(np.asarray(cv2.addWeighted(a, 1 - moment, b, moment, 0), np.uint8) for a, b in pairs))
 
-    return (_picture_at(index, start, stop, first, second, at) for index in range(shot.num_frames))
+    return drawn(partial(_picture_at, index, start, stop, first, second, at) for index in range(shot.num_frames))
 
 
 def _picture_at(index: int, start: int, stop: int, first: Frame, second: Frame, at: Callable[[float], Frame]) -> Frame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain, starmap
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ from longtake.engines.motion.passing import Passing, passing
 from longtake.engines.motion.plan import Jump, Run, Turn
 from longtake.engines.motion.stills import MovingStill, ground_depth, pseudo_depth
 from longtake.engines.motion.tail import usable_tail
+from longtake.engines.motion.threads import Draw, drawn
 from longtake.frames import Frames
 
 _ENERGY_SIDE = 240
@@ -61,12 +64,10 @@ class PictureEnd:
         self._seconds = (1 if forward else -1) / frame_rate
 
     def away(self, num_frames: int) -> Iterator[Frame]:
-        for index in range(num_frames):
-            yield self._at(index)
+        return drawn(partial(self._at, index) for index in range(num_frames))
 
     def towards(self, num_frames: int) -> Iterator[Frame]:
-        for index in reversed(range(num_frames)):
-            yield self._at(index)
+        return drawn(partial(self._at, index) for index in reversed(range(num_frames)))
 
     def energy(self) -> float:
         second = round(1 / abs(self._seconds))
@@ -104,13 +105,11 @@ class CameraEnd:
 
     def away(self, num_frames: int) -> Iterator[Frame]:
         way = self._course(num_frames)
-        for index in range(num_frames):
-            yield self._at(way, index)
+        return drawn(partial(self._at, way, index) for index in range(num_frames))
 
     def towards(self, num_frames: int) -> Iterator[Frame]:
         way = self._course(num_frames)
-        for index in reversed(range(num_frames)):
-            yield self._at(way, index)
+        return drawn(partial(self._at, way, index) for index in reversed(range(num_frames)))
 
     def energy(self) -> float:
         half = max(1, round(0.5 * self._frame_rate))
@@ -161,18 +160,14 @@ class ClipEnd:
         self._is_forward = forward
 
     def away(self, num_frames: int) -> Iterator[Frame]:
-        index = 0
-        for piece, length in self._continuation.plan(num_frames):
-            for frame in self._continuation.render(piece, length):
-                yield self._seen(frame, index)
-                index += 1
+        plan = self._continuation.plan(num_frames)
+        draws = chain.from_iterable(starmap(self._continuation.draws, plan))
+        return drawn(partial(self._drawn, draw, index) for index, draw in enumerate(draws))
 
     def towards(self, num_frames: int) -> Iterator[Frame]:
-        index = num_frames
-        for piece, length in reversed(list(self._continuation.plan(num_frames))):
-            for frame in self._continuation.render_backwards(piece, length):
-                index -= 1
-                yield self._seen(frame, index)
+        plan = reversed(list(self._continuation.plan(num_frames)))
+        draws = chain.from_iterable(starmap(self._continuation.draws_backwards, plan))
+        return drawn(partial(self._drawn, draw, num_frames - 1 - place) for place, draw in enumerate(draws))
 
     def energy(self) -> float:
         return self._continuation.energy
@@ -195,6 +190,9 @@ class ClipEnd:
             assert isinstance(piece, Run)
             seconds += length * abs(self._seconds)
         return f"The shot goes on with its own frames: {cannot}"
+
+    def _drawn(self, draw: Draw, index: int) -> Frame:
+        return self._seen(draw(), index)
 
     def _seen(self, frame: Frame, index: int) -> Frame:
         if not self._path.concept:

@@ -21,7 +21,8 @@ from longtake.engines.motion.scene import Scene
 
 _BATCH_FRAMES = 4
 _BATCH_PIXELS = 4 * 1280 * 720
-_THREADS = 2
+_THREADS = 1
+"""Of OpenCV's own: see `threads`."""
 _ASK_SECONDS = 0.1
 """How often it is asked whether the order still stands."""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from longtake.engines.motion.threads import each
 from longtake.frames import Plane
 
 SAMPLES = 9
@@ -68,13 +70,13 @@ class Foreground:
 
 def foreground(proxies: Sequence[Plane]) -> Foreground:
     """Takes the camera to stand still."""
-    tones = [_tone(plane, proxies[-1]) for plane in proxies]
+    tones = each(partial(_tone, reference=_looks(proxies[-1])), proxies)
     lumas = [tone.undo(plane) for tone, plane in zip(tones, proxies, strict=True)]
     plate = median_of_nine([lumas[index] for index in spread(len(lumas))].__getitem__)
-    differences = [difference(luma, plate) for luma in lumas]
+    differences = each(partial(difference, plate=plate), lumas)
     noise = float(np.median([np.median(plane) for plane in differences[:: max(1, len(differences) // 16)]]))
     threshold = max(_LEAST_DIFFERENCE, _NOISE_FACTOR * noise)
-    return Foreground(plate, tones, lumas, [moving(plane, threshold) for plane in differences], threshold)
+    return Foreground(plate, tones, lumas, each(partial(moving, threshold=threshold), differences), threshold)
 
 
 def difference(luma: Plane, plate: Plane) -> Plane:
@@ -120,12 +122,13 @@ def median_of_nine(plane_at: Callable[[int], Plane]) -> Plane:
     return planes[SAMPLES // 2]
 
 
-def _tone(luma: Plane, reference: Plane) -> Tone:
-    """By least squares over what differs least: things that move do not count."""
-    a, b = (
-        cv2.resize(plane, _FIT_SIZE, interpolation=cv2.INTER_AREA).ravel().astype(np.float64)
-        for plane in (reference, luma)
-    )
+def _looks(luma: Plane) -> npt.NDArray[np.float64]:
+    return cv2.resize(luma, _FIT_SIZE, interpolation=cv2.INTER_AREA).ravel().astype(np.float64)
+
+
+def _tone(luma: Plane, reference: npt.NDArray[np.float64]) -> Tone:
+    """By least squares over what differs least from `reference`, the last frame's looks: what moves does not count."""
+    a, b = reference, _looks(luma)
     gain, offset = 1.0, float(np.median(b - a))
     # Most footage keeps its exposure, and the median says so.
     for _ in range(4 if abs(offset) > _SAME_LEVELS else 0):

@@ -6,8 +6,10 @@ the full luma plane, on a grid of any resolution (a grid is stretched over the f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import cv2
@@ -23,10 +25,14 @@ Map = npt.NDArray[np.float32]
 """float32 (rows, columns)."""
 
 
-_FACTORS = (4, 3, 2)
-_FINE_BYTES = 64 * 2**20
-_LIFT = 0.06
-"""Bilinear sampling takes 2 to 4 % of the sharpness, which is given back beforehand."""
+_FINENESS = ((4, 8 * 2**20, 0.06), (3, 20 * 2**20, 0.085), (2, 40 * 2**20, 0.1))
+"""How many times as fine, in at most so many bytes; and the sharpness that sampling bilinearly then takes, which is
+given back beforehand."""
+_BANDS = 8
+"""Into so many bands a picture is cut where only a part of it moves."""
+_NEARLY_ALL = 0.8
+_GAP = 8
+"""Grid cells: what stands between two things in a band and is narrower goes with them."""
 _MOST_SIDE = 2**15 - 1
 """OpenCV samples no larger picture."""
 
@@ -42,6 +48,42 @@ class Frame(NamedTuple):
     def size(self) -> tuple[int, int]:
         """(width, height) in luma pixels."""
         return self.y.shape[1], self.y.shape[0]
+
+
+class Box(NamedTuple):
+    """A part of a picture, half-open, in pixels; of a `Frame`'s luma all four are even."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def where(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def halved(self) -> Box:
+        """The same on the chroma planes."""
+        return Box(*(side // 2 for side in self))
+
+
+def boxes_around(active: npt.NDArray[np.bool_], size: tuple[int, int]) -> list[Box]:
+    """Boxes that hold all of a picture of (width, height) `size` over which the grid is `active`; none overlap."""
+    rows, columns = active.shape
+    across, down = size[0] / columns, size[1] / rows
+    # One cell more on each side: what lies between two grid points belongs to both.
+    near = cv2.dilate(np.asarray(active, np.uint8), np.ones((3, 3), np.uint8))
+    edges = sorted({min(size[1], round(size[1] * band / _BANDS / 2) * 2) for band in range(_BANDS)} | {size[1]})
+    boxes: list[Box] = []
+    for top, bottom in pairwise(edges):
+        used = np.flatnonzero(near[int(top / down) : math.ceil(bottom / down)].any(axis=0))
+        runs = np.split(used, np.flatnonzero(np.diff(used) > _GAP) + 1) if len(used) else []
+        for run in runs:
+            left, right = int(run[0] * across) // 2, math.ceil((run[-1] + 1) * across / 2)
+            boxes.append(Box(2 * left, top, min(size[0], 2 * right), bottom))
+    covered = sum((box.right - box.left) * (box.bottom - box.top) for box in boxes)
+    return boxes if covered < _NEARLY_ALL * size[0] * size[1] else [Box(0, 0, *size)]
 
 
 def frame_at(frames: Frames, index: int) -> Frame:
@@ -96,54 +138,69 @@ def pixel_grid(size: tuple[int, int]) -> Field:
 
 def warp(frame: Frame, displacement: Field) -> Frame:
     """`frame` with its pixels fetched from where `displacement` points; luma bicubic, chroma bilinear."""
-    (luma,) = _fetch([frame.y], frame.size, displacement, cv2.INTER_CUBIC)
-    return Frame(luma, *_chroma(frame, displacement))
+    whole = [Box(0, 0, *frame.size)]
+    (luma,) = _fetch([frame.y], frame.size, displacement, cv2.INTER_CUBIC, whole)
+    return Frame(*luma, *_chroma(frame, displacement, whole)[0])
 
 
 class FinePicture:
     """A picture that is warped many times: what `warp` gives, but for about 53 dB, three times as fast.
 
     Its luma is kept magnified (bicubic), between whose pixels bilinear sampling is enough. That takes up to 16 times
-    the luma's memory, at most 64 MiB; where less than twice as fine a luma fits, it is `warp`.
+    the luma's memory, at most 40 MiB; where less than twice as fine a luma fits, it is `warp`.
     """
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         width, height = frame.size
-        fits = (n for n in _FACTORS if width * height * n * n <= _FINE_BYTES and n * max(width, height) < _MOST_SIDE)
-        self._factor = next(fits, 1)
+        area, side = width * height, max(width, height)
+        fits = ((n, lift) for n, most, lift in _FINENESS if area * n * n <= most and n * side < _MOST_SIDE)
+        self._factor, lift = next(fits, (1, 0.0))
         fine = (width * self._factor, height * self._factor)
         soft = cv2.GaussianBlur(frame.y, (0, 0), 0.7)
-        sharp = cv2.addWeighted(frame.y, 1 + _LIFT, soft, -_LIFT, 0)
+        sharp = cv2.addWeighted(frame.y, 1 + lift, soft, -lift, 0)
         self._luma = np.asarray(cv2.resize(sharp, fine, interpolation=cv2.INTER_CUBIC), np.uint8)
 
     def warp(self, displacement: Field) -> Frame:
         """As the function of this name."""
-        if self._factor == 1:
-            return warp(self._frame, displacement)
-        size = self._frame.size
-        (luma,) = _fetch([self._luma], size, displacement, cv2.INTER_LINEAR, self._factor)
-        return Frame(luma, *_chroma(self._frame, displacement))
+        return self.warped_parts(displacement, [Box(0, 0, *self._frame.size)])[0]
+
+    def warped_parts(self, displacement: Field, parts: Sequence[Box]) -> list[Frame]:
+        """These parts of what `warp` gives."""
+        fine, interpolation = (self._luma, cv2.INTER_LINEAR) if self._factor > 1 else (self._frame.y, cv2.INTER_CUBIC)
+        lumas = _fetch([fine], self._frame.size, displacement, interpolation, parts, self._factor)
+        chromas = _chroma(self._frame, displacement, parts)
+        return [Frame(*luma, *chroma) for luma, chroma in zip(lumas, chromas, strict=True)]
 
 
-def _chroma(frame: Frame, displacement: Field) -> list[Plane]:
-    size = (frame.u.shape[1], frame.u.shape[0])
-    return _fetch([frame.u, frame.v], size, displacement * np.float32(0.5), cv2.INTER_LINEAR)
+def _chroma(frame: Frame, displacement: Field, parts: Sequence[Box]) -> list[list[Plane]]:
+    size, halves = (frame.u.shape[1], frame.u.shape[0]), [part.halved() for part in parts]
+    return _fetch([frame.u, frame.v], size, displacement * np.float32(0.5), cv2.INTER_LINEAR, halves)
 
 
 def _fetch(
-    planes: Sequence[Plane], size: tuple[int, int], displacement: Field, interpolation: int, factor: int = 1
-) -> list[Plane]:
-    """Planes of (width, height) whose pixels come from where `displacement`, in their pixels, points in `planes`, which
-    are `factor` times as large."""
+    planes: Sequence[Plane],
+    size: tuple[int, int],
+    displacement: Field,
+    interpolation: int,
+    parts: Sequence[Box],
+    factor: int = 1,
+) -> list[list[Plane]]:
+    """Of each of `parts` the planes, of (width, height), whose pixels come from where `displacement`, in their pixels,
+    points in `planes`, which are `factor` times as large."""
     # One map for each axis: OpenCV samples faster from two than from one of pairs.
     x, y = (
         stretch(np.ascontiguousarray(axis) * np.float32(factor) + np.float32((factor - 1) / 2), size)
         for axis in (displacement[..., 0], displacement[..., 1])
     )
-    x += np.arange(size[0], dtype=np.float32) * np.float32(factor)
-    y += np.arange(size[1], dtype=np.float32)[:, None] * np.float32(factor)
-    return [np.asarray(_remap(plane, (x, y), interpolation, cv2.BORDER_REFLECT_101), np.uint8) for plane in planes]
+    made = []
+    for part in parts:
+        here = x[part.where], y[part.where]
+        here[0][:] += np.arange(part.left, part.right, dtype=np.float32) * np.float32(factor)
+        here[1][:] += np.arange(part.top, part.bottom, dtype=np.float32)[:, None] * np.float32(factor)
+        remapped = (_remap(plane, here, interpolation, cv2.BORDER_REFLECT_101) for plane in planes)
+        made.append([np.asarray(plane, np.uint8) for plane in remapped])
+    return made
 
 
 def sample_grid(values: Map | Field, displacement: Field) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from longtake.engines.motion.actors import Actor, Look
 from longtake.engines.motion.foreground import Foreground, Mask, difference, grown
-from longtake.engines.motion.frame import Frame, Map
+from longtake.engines.motion.frame import Frame, Map, boxes_around, stretch
 from longtake.engines.motion.tail import Tail
 from longtake.engines.motion.uncover import Opening, Part
 from longtake.frames import Plane
@@ -99,12 +99,14 @@ class Layers:
 
 def _lay(made: Frame, other: Frame, cover: Map) -> None:
     """Mixes `other` into `made` by `cover`, 0 to 1, on the grid of proxies; only where there is any."""
-    box = cv2.boundingRect(np.asarray(cover > _SAME, np.uint8))
-    for plane, over in zip(made, other, strict=True):
-        part = Part(plane.shape, cover.shape, box)
-        share = part.of(cover)
-        below, above = np.ascontiguousarray(plane[part.where]), np.ascontiguousarray(over[part.where])
-        plane[part.where] = cv2.blendLinear(below, above, 1 - share, share)
+    parts = boxes_around(cover > _SAME, made.size)
+    for channel, (plane, over) in enumerate(zip(made, other, strict=True)):
+        shares = stretch(cover, (plane.shape[1], plane.shape[0]))
+        for part in parts:
+            where = (part.halved() if channel else part).where
+            share = np.ascontiguousarray(shares[where])
+            below, above = (np.ascontiguousarray(values[where]) for values in (plane, over))
+            plane[where] = cv2.blendLinear(below, above, 1 - share, share)
 
 
 def _seen_at(source: Plane, start: Place, size: tuple[int, int]) -> Map:

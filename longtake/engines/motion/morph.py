@@ -16,6 +16,7 @@ from longtake.engines.motion.flow import quick_flow
 from longtake.engines.motion.frame import Field, Map, proxy, sample_grid
 from longtake.engines.motion.patience import go_on
 from longtake.engines.motion.tail import Tail
+from longtake.engines.motion.threads import each
 from longtake.frames import Plane
 
 _SIDE = 240
@@ -57,8 +58,9 @@ def ways_back(tail: Tail, frame_rate: float) -> list[Morph]:
     targets = list(range(0, stop, max(1, round(frame_rate / _CANDIDATES_A_SECOND))))
     if len(targets) < 6:
         return []
-    flows = {target: quick_flow(last, proxies[target]) for target in targets}
-    apart = {target: _unregistered(last, proxies[target], flow) for target, flow in flows.items()}
+    flows = dict(zip(targets, each(lambda target: quick_flow(last, proxies[target]), targets), strict=True))
+    looked_at = each(lambda target: _unregistered(last, proxies[target], flows[target]), targets)
+    apart = dict(zip(targets, looked_at, strict=True))
     by_time = np.array([share for share, _ in apart.values()])
     if np.ptp(by_time) > 0 and float(np.corrcoef(np.arange(len(by_time)), by_time)[0, 1]) < -_ONE_WAY:
         return []
@@ -73,7 +75,8 @@ def ways_back(tail: Tail, frame_rate: float) -> list[Morph]:
         arriving = sample_grid(quick_flow(proxies[target], proxies[target + baseline]), flows[target])
         return looks(target) + _UNLIKE_MOTION * _unlike(leaving, arriving)
 
-    costs = {target: cost(target) for target in sorted(fit, key=looks)[:_MOST_TRIED]}
+    tried = sorted(fit, key=looks)[:_MOST_TRIED]
+    costs = dict(zip(tried, each(cost, tried), strict=True))
     good = [target for target in sorted(costs, key=costs.__getitem__) if costs[target] < min(costs.values()) + _AS_GOOD]
     speed = float(np.percentile(np.linalg.norm(leaving, axis=-1), 95)) / baseline
     return [

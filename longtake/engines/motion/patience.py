@@ -17,7 +17,7 @@ _OF_THREAD = local()
 @contextmanager
 def stopping(event: Event) -> Iterator[None]:
     """While this lasts, `go_on` in this thread raises Cancelled once `event` is set. Other threads hear nothing."""
-    outer: Event | None = getattr(_OF_THREAD, "event", None)
+    outer = event_of_thread()
     _OF_THREAD.event = event
     try:
         yield
@@ -25,11 +25,17 @@ def stopping(event: Event) -> Iterator[None]:
         _OF_THREAD.event = outer
 
 
+def event_of_thread() -> Event | None:
+    """What `stopping` holds this thread to, so that it can hold those that work for it to the same."""
+    event: Event | None = getattr(_OF_THREAD, "event", None)
+    return event
+
+
 def go_on() -> None:
     """What each loop that can run for more than some 50 ms asks at each turn; it costs 0.1 µs.
 
     Raises Cancelled where the rendering that this thread works for was given up. Let it pass: who catches it, goes on.
     """
-    event: Event | None = getattr(_OF_THREAD, "event", None)
+    event = event_of_thread()
     if event is not None and event.is_set():
         raise Cancelled("the rendering was given up")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 
 from longtake.engines.motion.flow import FLOW_SIDE, mean_squared
 from longtake.engines.motion.frame import Frame, frame_at, proxy
+from longtake.engines.motion.threads import each
 from longtake.frames import Frames, Plane
 
 _GUARD_SIDE = 96
@@ -51,7 +53,7 @@ class Tail:
 def usable_tail(clip: Frames, frame_rate: float) -> Tail | None:
     """What a continuation may look at and replay; None where too little of it holds together or moves."""
     frames = clip[-max(1, round(_MOST_SECONDS * frame_rate)) :]
-    tail = Tail(frames, [proxy(luma, FLOW_SIDE) for luma in frames.planes[0]])
+    tail = Tail(frames, each(partial(proxy, long_side=FLOW_SIDE), list(frames.planes[0])))
     tail = tail.after(_last_cut(tail.proxies))
     tail = tail.after(_start_of_rest(tail.proxies, frame_rate))
     if tail.frames.num_frames < max(_LEAST_FRAMES, _LEAST_SECONDS * frame_rate):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from longtake.engines.motion.flow import quick_flow
 from longtake.engines.motion.foreground import Foreground, Mask, opened
-from longtake.engines.motion.frame import Field
+from longtake.engines.motion.frame import Field, stretch
 from longtake.engines.motion.patience import go_on
 from longtake.frames import Plane
 
@@ -25,6 +25,7 @@ FlowBack = Callable[[int], Field]
 
 _ROOM = 32
 """Pixels around what moves in which its earlier place is looked for by flow."""
+_LEAST_HALF = 32
 _SEARCH = 3
 """Pixels around where flow says it was that a thing's earlier place is looked for."""
 _FOUND_AGAIN = 0.4
@@ -58,10 +59,21 @@ class FlowsBack:
             rows = slice(max(0, top - _ROOM), top + height + _ROOM)
             columns = slice(max(0, left - _ROOM), left + width + _ROOM)
             flow = np.zeros((*later.shape, 2), np.float32)
-            parts = (np.ascontiguousarray(plane[rows, columns]) for plane in (later, earlier))
-            flow[rows, columns] = quick_flow(*parts)
+            flow[rows, columns] = _coarse_flow(later[rows, columns], earlier[rows, columns])
             self._known[back] = flow
         return self._known[back]
+
+
+def _coarse_flow(source: Plane, target: Plane) -> Field:
+    """As `quick_flow`, in a quarter of the time, at half the size: where a thing as a whole has gone, its median says
+    as well."""
+    size = (source.shape[1], source.shape[0])
+    half = (size[0] // 2, size[1] // 2)
+    if min(half) < _LEAST_HALF:
+        return quick_flow(np.ascontiguousarray(source), np.ascontiguousarray(target))
+    small = (np.asarray(cv2.resize(plane, half, interpolation=cv2.INTER_AREA), np.uint8) for plane in (source, target))
+    flow = quick_flow(*small) * np.array([size[0] / half[0], size[1] / half[1]], np.float32)
+    return stretch(np.asarray(flow, np.float32), size)
 
 
 def path_of(mask: Mask, front: Foreground, flow_back: FlowBack, length: int, *, refined: bool) -> Numbers:

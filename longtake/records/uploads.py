@@ -1,0 +1,117 @@
+"""What clients bring: files that are kept, and those of which a part has come."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from longtake.errors import ConflictError, UnknownError
+from longtake.planning import Extent
+from longtake.records.database import read_only
+from longtake.records.tables import partial_uploads, uploads
+from longtake.video import VideoFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that a client brought."""
+
+    id: str
+    account: str
+    kind: Literal["image", "video"]
+    key: str
+    width: int
+    height: int
+    seconds: float | None
+    fps: float | None
+    num_bytes: int
+    sha256: str
+    created_at: float
+    extent: Extent | None = None
+    """Of a video that is taken as it is, whose frames are therefore counted already."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartialUpload:
+    """A file that comes in parts. How much of it is there stands nowhere here: the file on disk says that."""
+
+    id: str
+    """Of the upload, too, that it becomes."""
+    account: str
+    num_bytes: int
+    """Of the whole file."""
+    metadata: str
+    """As the client sent it: it is given back so."""
+    sha256: str | None
+    """What the whole file must have, in hexadecimal; None where the client said nothing."""
+    created_at: float
+    failure: str | None = None
+    """Why the whole file was refused."""
+
+
+class UploadRecords:
+    """The one writer and reader of uploads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._reader = read_only(engine)
+
+    def add_upload(self, upload: Upload) -> None:
+        with self._engine.begin() as connection:
+            values = {**asdict(upload), "extent": extent_json(upload.extent)}
+            connection.execute(sa.insert(uploads).values(**values))
+
+    def get_upload(self, id: str, account: str) -> Upload:
+        """Raises UnknownError."""
+        upload = self.find_upload(id, account)
+        if upload is None:
+            raise UnknownError(f"there is no upload {id[:80]}")
+        return upload
+
+    def find_upload(self, id: str, account: str) -> Upload | None:
+        query = sa.select(uploads).where(uploads.c.id == id, uploads.c.account == account)
+        with self._reader.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return Upload(**{**row._mapping, "extent": extent_from(row.extent)}) if row else None
+
+    def begin_upload(self, partial: PartialUpload, *, most: int) -> None:
+        """Raises ConflictError where the account has `most` of them under way."""
+        ended = sa.exists().where(uploads.c.id == partial_uploads.c.id)
+        open_ones = sa.select(sa.func.count()).where(
+            partial_uploads.c.account == partial.account, partial_uploads.c.failure.is_(None), ~ended
+        )
+        with self._engine.begin() as connection:
+            if connection.execute(open_ones).scalar_one() >= most:
+                raise ConflictError(f"{most} uploads are unfinished, which is the most: finish or delete one of them")
+            connection.execute(sa.insert(partial_uploads).values(**asdict(partial)))
+
+    def find_partial(self, id: str, account: str) -> PartialUpload | None:
+        query = sa.select(partial_uploads).where(partial_uploads.c.id == id, partial_uploads.c.account == account)
+        with self._reader.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return PartialUpload(**row._mapping) if row else None
+
+    def refuse_partial(self, id: str, reason: str) -> None:
+        """The whole file came, and can't be kept."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(partial_uploads).where(partial_uploads.c.id == id).values(failure=reason))
+
+    def end_partial(self, id: str) -> None:
+        """Forgets it."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(partial_uploads).where(partial_uploads.c.id == id))
+
+    def partial_uploads(self) -> list[PartialUpload]:
+        """Of all accounts, those whose whole file was kept or refused too."""
+        with self._reader.begin() as connection:
+            return [PartialUpload(**row._mapping) for row in connection.execute(sa.select(partial_uploads))]
+
+
+def extent_json(extent: Extent | None) -> dict[str, Any] | None:
+    return {**extent.format.to_json(), "num_frames": extent.num_frames} if extent else None
+
+
+def extent_from(data: dict[str, Any] | None) -> Extent | None:
+    return Extent(VideoFormat.from_json(data), data["num_frames"]) if data else None

@@ -1,0 +1,126 @@
+"""A video as a player fetches it by HLS (RFC 8216): from its segments, and while its new part is still rendered.
+
+The worker publishes each group of frames as soon as it is coded, as an object of its own, and keeps the timeline so far
+beside it (`Live`). The front makes playlists and their parts of that, or of the finished timeline (`Watch`): the same
+stretches, at the same addresses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from longtake.errors import UnknownError
+from longtake.media.fragments import Fragments, stretches
+from longtake.planning import Plan
+from longtake.records import Generation
+from longtake.store import Store
+from longtake.timeline import Segment, Timeline
+
+PLAYABLE = ("h264", "hevc", "vp9")
+"""Codecs that HLS players take."""
+LEAST_TARGET = Fraction(2)
+
+
+class Live:
+    """What the worker tells of a video that is being rendered."""
+
+    def __init__(self, id: str, plan: Plan, tail: Segment | None, lead: Segment | None, store: Store) -> None:
+        """What is there already can be watched from now on. `tail` and `lead` are what is encoded again at the cuts.
+
+        Where an earlier attempt has published groups, they stay until this one has more: its frames are the same.
+        """
+        self._id, self._store = id, store
+        format, head, rest = plan.outline.format, plan.head, plan.rest
+        self._shown = Timeline(format, (*(head.segments if head else ()), *((tail,) if tail else ())))
+        self._rest = Timeline(format, (*((lead,) if lead else ()), *(rest.segments if rest else ())))
+        self._num_groups = 0
+        earlier = _read(id, store)
+        self._published = len(earlier.shown.segments) if earlier else -1
+        self._write()
+
+    def publish(self, group: bytes, num_frames: int) -> None:
+        key = f"live/{self._id}/{self._num_groups:05}.mp4"
+        self._store.put(key, group)
+        self._num_groups += 1
+        self._shown += Timeline(self._shown.format, (Segment(self._id, key, 0, num_frames, (0,)),))
+        self._write()
+
+    def _write(self) -> None:
+        if len(self._shown.segments) > self._published:
+            self._published = len(self._shown.segments)
+            data = {"shown": self._shown.to_json(), "rest": self._rest.to_json()}
+            self._store.put(_key(self._id), json.dumps(data).encode())
+
+
+def forget_live(id: str, store: Store) -> None:
+    """Removes what was published while it was rendered."""
+    store.delete(_key(id))
+    for key in list(store.keys(f"live/{id}/")):
+        store.delete(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A video that can be watched."""
+
+    shown: Timeline
+    """What there is of it."""
+    rest: Timeline
+    """What will follow what is still rendered."""
+    is_whole: bool
+
+    @classmethod
+    def of(cls, generation: Generation, store: Store) -> Watch:
+        """Raises UnknownError where there is nothing of it to be watched, or nothing any more."""
+        if generation.result:
+            found = cls(generation.result.timeline, Timeline(generation.result.timeline.format, ()), True)
+        elif generation.state == "dreaming" and (live := _read(generation.id, store)):
+            found = live
+        else:
+            raise UnknownError(f"there is nothing yet to be watched of generation {generation.id}")
+        if found.shown.format.coding.codec not in PLAYABLE:
+            raise UnknownError(f"HLS players do not take {found.shown.format.coding.codec}: fetch the video itself")
+        return found
+
+    def playlist(self, address: Callable[[str], str]) -> str:
+        """The media playlist; `address` makes a URL of the name of a part: `header.mp4`, or `<start>-<stop>.m4s`."""
+        parts, later = list(stretches(self.shown)), list(stretches(self.rest))
+        # A playlist's target duration must not change, so it allows for what follows.
+        longest = max((part.seconds for part in (*parts, *later)), default=LEAST_TARGET)
+        lines = [
+            "#EXTM3U",
+            "#EXT-X-VERSION:7",
+            f"#EXT-X-TARGETDURATION:{int(max(longest, LEAST_TARGET) + Fraction(1, 2))}",
+            "#EXT-X-INDEPENDENT-SEGMENTS",
+            f"#EXT-X-PLAYLIST-TYPE:{'VOD' if self.is_whole else 'EVENT'}",
+        ]
+        if parts:
+            lines.append(f'#EXT-X-MAP:URI="{address("header.mp4")}"')
+        for part in parts:
+            lines += [f"#EXTINF:{float(part.seconds):.6f},", address(f"{part.start}-{part.stop}.m4s")]
+        return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if self.is_whole else []), ""])
+
+    def part(self, name: str, store: Store) -> bytes:
+        """The bytes of a part that the playlist names. Raises UnknownError for another name."""
+        whole = self.shown + self.rest
+        found = next((s for s in stretches(self.shown) if name == f"{s.start}-{s.stop}.m4s"), None)
+        if not whole.segments or not (found or name == "header.mp4"):
+            raise UnknownError("there is no such part of the video")
+        fragments = Fragments(whole, store.open, ours=not self.is_whole)
+        return fragments.fragment(found.start, found.stop) if found else fragments.header()
+
+
+def _key(id: str) -> str:
+    return f"live/{id}.json"
+
+
+def _read(id: str, store: Store) -> Watch | None:
+    try:
+        data: dict[str, Any] = json.loads(store.read(_key(id)))
+    except UnknownError:
+        return None
+    return Watch(Timeline.from_json(data["shown"]), Timeline.from_json(data["rest"]), False)

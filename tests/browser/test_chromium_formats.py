@@ -1,0 +1,181 @@
+"""A browser plays what was joined to footage of each kind: to its end, and it finds the frames on both sides of a seam.
+
+The footage gets brighter from frame to frame, so that the mean of what is on the screen says which frame it is. What
+each frame's mean is says FFmpeg. The rows of docs/formats.md say what Chromium can decode: it is asked here.
+"""
+
+from __future__ import annotations
+
+import base64
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from longtake.engines.base import Capabilities, Frames, Report, Shot
+from longtake.media.planes import empty_frames
+from longtake.orders import KeyFrame, Order
+from longtake.planning import plan
+from longtake.rendering import join, render, timeline_of
+from longtake.sources import keep_footage
+from longtake.store import Store
+from longtake.timeline import Timeline
+from tests.browser.test_chromium_plays import ARGUMENTS, CHROMIUM
+from tests.conftest import missing
+from tests.kinds import BY_NAME, KEPT, STEP, names
+
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+PLAYS, CAN_NOT = "plays", "can't decode it"
+LOAD = """async data => {
+  const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0))
+  document.body.innerHTML = "<video muted preload=auto></video>"
+  const video = document.querySelector("video")
+  window.faults = []
+  return await new Promise(done => {
+    video.addEventListener("error", () => { faults.push(video.error.message); done(null) })
+    video.addEventListener("canplaythrough", () => done(
+      { seconds: video.duration, size: [video.videoWidth, video.videoHeight] }), { once: true })
+    video.src = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }))
+  })
+}"""
+PLAY = """() => new Promise((done, fail) => {
+  const video = document.querySelector("video")
+  video.addEventListener("ended", () => done({ at: video.currentTime, faults }), { once: true })
+  video.addEventListener("error", () => done({ at: -1, faults }), { once: true })
+  video.playbackRate = 8
+  video.play().catch(fail)
+})"""
+SEEK = """seconds => new Promise(done => {
+  const video = document.querySelector("video")
+  const draw = () => {
+    const canvas = document.createElement("canvas")
+    canvas.width = video.videoWidth; canvas.height = video.videoHeight
+    const context = canvas.getContext("2d")
+    context.drawImage(video, 0, 0)
+    const data = context.getImageData(0, 0, canvas.width, canvas.height).data
+    let sum = 0
+    for (let k = 0; k < data.length; k += 4) sum += data[k] + data[k + 1] + data[k + 2]
+    done({ mean: sum / data.length * 4 / 3, faults })
+  }
+  video.addEventListener("seeked", () => requestAnimationFrame(draw), { once: true })
+  video.currentTime = seconds
+})"""
+VIDEO = KeyFrame(type="video", url="-")
+
+
+class Darkening:
+    """Renders shades that get darker from frame to frame."""
+
+    capabilities = Capabilities(name="darkening", context_seconds=Fraction(1, 4))
+
+    def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
+        frames = empty_frames(shot.num_frames, shot.format.width, shot.format.height)
+        for plane in frames.planes:
+            plane[:] = 128
+        frames.planes[0][:] = np.clip(205 - 6 * np.arange(shot.num_frames), 40, 205).astype(np.uint8).reshape(-1, 1, 1)
+        yield frames
+
+
+@dataclass
+class Joined:
+    """Two stretches of footage with a new part between them."""
+
+    path: Path
+    timeline: Timeline
+    seams: tuple[int, int]
+    """The first frame of the new part, and the first after it."""
+    shades: list[float]
+    """What is to be seen of each frame on average, 0 to 255."""
+
+    def frame_at(self, seconds: float) -> int:
+        starts = [float(self.timeline.time_of(number)) for number in range(self.timeline.num_frames)]
+        return bisect_right(starts, seconds + 1e-6) - 1
+
+
+def joined(first: str, last: str, folder: Path) -> Joined:
+    """The end of one kind's file and the start of another's, of the same format, with a second between them."""
+    store = Store.in_folder(folder / "store")
+    before, after = (
+        keep_footage(BY_NAME[kind].make(folder), f"sources/{end}", end, store, lambda stage, part: None)
+        for end, kind in (("before", first), ("after", last))
+    )
+    seconds = max(Fraction(1, 2), 12 / before.timeline.format.frame_rate)
+    planned = plan(
+        Order(before=VIDEO, after=VIDEO, seconds=seconds), before.timeline, after.timeline, Darkening.capabilities
+    )
+    made = render("made", Order(before=VIDEO, after=VIDEO), planned, before, after, Darkening(), store, lambda *_: None)
+    timeline, start = timeline_of(planned, made)
+    path = store.open(join("made", timeline, store)[0])
+    assert isinstance(path, str)
+    return Joined(Path(path), timeline, (start, start + planned.outline.num_frames), shades_in(Path(path)))
+
+
+def shades_in(path: Path) -> list[float]:
+    """The mean of each frame as it is to be shown: what is grey on average does not depend on the matrix."""
+    shades = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(container.streams.video[0]):
+            is_full = frame.format.name.startswith("yuvj") or frame.color_range == 2
+            bits = frame.format.components[0].bits
+            plane = np.frombuffer(frame.planes[0], np.uint16 if bits > 8 else np.uint8)  # type: ignore[call-overload]
+            mean = plane.reshape(frame.height, -1)[:, : frame.width].mean() / 2 ** (bits - 8)
+            shades.append(float(mean if is_full else (mean - 16) * 255 / 219))
+    return shades
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        missing("chromium", "there is no chromium on the path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        page = browser.new_page()
+        page.set_default_timeout(30_000)
+        yield page
+        browser.close()
+
+
+def load(page: Page, made: Joined) -> Any:
+    return page.evaluate(LOAD, base64.b64encode(made.path.read_bytes()).decode())
+
+
+def check_plays(page: Page, made: Joined) -> None:
+    """It plays to its end without a fault, and each seek shows the frame that stands there."""
+    format = made.timeline.format
+    loaded = load(page, made)
+    assert loaded is not None, page.evaluate("faults")
+    assert loaded["seconds"] == pytest.approx(float(made.timeline.seconds), abs=float(1 / format.frame_rate))
+    assert loaded["size"] == shown_size(made)
+    ended = page.evaluate(PLAY)
+    assert ended["faults"] == []
+    assert ended["at"] == pytest.approx(loaded["seconds"], abs=0.05)
+    starts = [made.timeline.time_of(number) for number in range(made.timeline.num_frames + 1)]
+    at_seams = [float(starts[seam]) for seam in made.seams]
+    wanted = {0, made.timeline.num_frames - 1, *(seam + step for seam in made.seams for step in (-1, 0))}
+    wanted |= {made.frame_at(seconds + step) for seconds in at_seams for step in (-0.1, 0.1)}
+    for number in sorted(wanted, key=lambda number: (number * 7) % 5):
+        seen = page.evaluate(SEEK, float(starts[number] + starts[number + 1]) / 2)
+        assert seen["faults"] == []
+        assert seen["mean"] == pytest.approx(made.shades[number], abs=0.45 * STEP), number
+
+
+def shown_size(made: Joined) -> list[int]:
+    """Upright, and in square pixels: one side is stretched where they are not."""
+    format = made.timeline.format
+    width = Fraction(format.width) * format.pixel_aspect if format.pixel_aspect > 1 else Fraction(format.width)
+    height = Fraction(format.height) / format.pixel_aspect if format.pixel_aspect < 1 else Fraction(format.height)
+    return [round(width), round(height)]
+
+
+def rows() -> dict[str, str]:
+    """What the page says of each kind that is kept: the last cell of its row."""
+    lines = (line.strip("|").split("|") for line in PAGE.read_text().splitlines() if line.startswith("|"))
+    said = {cells[0].strip(): cells[-1].strip() for cells in lines}
+    return {kind: said[kind] for kind in names(KEPT)}
