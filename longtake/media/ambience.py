@@ -7,6 +7,7 @@ The seam is bridged by linear prediction (Kauppinen and Roth, 2002), so that the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -35,29 +36,36 @@ def continued(samples: Samples, rate: int, seconds: float, seed: int) -> Samples
     `samples`: float32 (channels, num_samples), -1 to 1; only the last seconds are used. The same grains are taken in
     all channels, which keeps the stereo image. Raises ValueError where there is no sample.
     """
+    num, out, num_made = round(seconds * rate), [np.zeros((len(samples), 0), np.float32)], 0
+    for stretch in going_on(samples, rate, seed):
+        if num_made >= num:
+            break
+        out.append(stretch[:, : num - num_made])
+        num_made += stretch.shape[1]
+    return np.concatenate(out, axis=1)
+
+
+def going_on(samples: Samples, rate: int, seed: int) -> Iterator[Samples]:
+    """The same without an end, in stretches of half a second at most: float32 (channels, num_samples) each."""
     if samples.ndim != 2 or not samples.size:
         raise ValueError(f"there must be samples of shape (channels, num_samples), got {samples.shape}")
-    num = round(seconds * rate)
     tail = samples[:, -int(TAIL_SECONDS * rate) :].astype(np.float64)
     overlap = min(int(OVERLAP_SECONDS * rate), tail.shape[1] // 6)
-    if overlap < 16 or not np.abs(tail).max() or not num:
-        return np.zeros((len(samples), num), np.float32)
+    while overlap < 16 or not np.abs(tail).max():
+        yield np.zeros((len(samples), max(rate // 2, 1)), np.float32)
     grains = _Grains(tail, rate, overlap, np.random.default_rng(seed))
-    out = np.zeros((len(tail), num + 2 * grains.longest))
-    first = grains.fitting(tail[:, -overlap:])[:, overlap:]  # what came after a moment like the last one
-    first = first * _level_at(0, tail, grains, rate)
-    seam = min(overlap, int(SEAM_SECONDS * rate))
-    first[:, :seam] = _cross_faded(_predicted(tail, seam), first[:, :seam])
-    out[:, : first.shape[1]] = first
-    at = first.shape[1] - overlap
-    while at < num:
-        grain = grains.fitting(out[:, at : at + overlap])
-        grain = grain * _level_at(at, tail, grains, rate)
-        out[:, at : at + overlap] = _cross_faded(out[:, at : at + overlap], grain[:, :overlap])
-        out[:, at + overlap : at + grain.shape[1]] = grain[:, overlap:]
-        at += grain.shape[1] - overlap
     peak = max(1.0, float(np.abs(samples).max()))
-    return np.asarray(np.clip(out[:, :num], -peak, peak), np.float32)
+    held = grains.fitting(tail[:, -overlap:])[:, overlap:]  # what came after a moment like the last one
+    held = held * _level_at(0, tail, grains, rate)
+    seam = min(overlap, int(SEAM_SECONDS * rate))
+    held[:, :seam] = _cross_faded(_predicted(tail, seam), held[:, :seam])
+    at = 0
+    while True:
+        yield np.asarray(np.clip(held[:, :-overlap], -peak, peak), np.float32)
+        at += held.shape[1] - overlap
+        end = held[:, -overlap:]
+        grain = grains.fitting(end) * _level_at(at, tail, grains, rate)
+        held = np.concatenate([_cross_faded(end, grain[:, :overlap]), grain[:, overlap:]], axis=1)
 
 
 def spectral_jump(before: Samples, after: Samples, rate: int) -> float:

@@ -64,7 +64,7 @@ class Playing:
         (width, height), aspect = self.size, self.sample_aspect
         if aspect > 1:
             return round(width * aspect), height
-        return width, round(height / aspect) if aspect > 0 else height
+        return width, round(height / aspect)
 
 
 @contextmanager
@@ -86,12 +86,12 @@ def play(source: Path) -> Iterator[Playing]:
         matrix, color_range = meaning(tags, first.width, first.height)
         assumed = ITU601_TAG if matrix is Colorspace.ITU601 else 1
         tags = tags._replace(matrix=tags.matrix if tags.matrix in MATRICES else assumed, range=int(color_range))
-        time_base = Fraction(stream.time_base or 1)
+        time_base, aspect = Fraction(stream.time_base or 1), Fraction(stream.sample_aspect_ratio or 1)
         duration = (stream.duration or 0) * time_base or Fraction(container.duration or 0, av.time_base)
         yield Playing(
             size=(first.width, first.height),
             rotation=round(first.rotation / 90) % 4 * 90,
-            sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
+            sample_aspect=aspect if aspect > 0 else Fraction(1),
             matrix=matrix,
             range=color_range,
             colour=tags,

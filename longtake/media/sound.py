@@ -37,7 +37,7 @@ SAME_PLACE: Final = Fraction(1, 48_000)
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
     """A stretch of the output in which one object's sound goes on without a break, in seconds of the output."""
 
     key: str
@@ -46,18 +46,18 @@ class _Run:
     start: Fraction
     stop: Fraction
 
-    def goes_on_in(self, later: _Run) -> bool:
+    def goes_on_in(self, later: Run) -> bool:
         return self.key == later.key and self.stop == later.start and abs(self.zero - later.zero) < SAME_PLACE
 
 
 def sound_track(timeline: Timeline, open_object: Opener) -> SoundTrack | None:
     """The sound of a timeline; None where no segment has any. Raises FaultError where an object can't be read."""
-    runs = _runs(timeline)
+    runs = runs_of(timeline)
     if not runs:
         return None
     sounds: dict[str, CodedSound] = {}
     for key in dict.fromkeys(run.key for run in runs):
-        with _open_sound(open_object, key) as (container, stream):
+        with open_sound(open_object, key) as (container, stream):
             try:
                 sounds[key] = look_at(container, stream)
             except MediaError as error:
@@ -68,7 +68,7 @@ def sound_track(timeline: Timeline, open_object: Opener) -> SoundTrack | None:
 class SoundTrack:
     """The packets of a timeline's sound, in the coding of its first object."""
 
-    def __init__(self, seconds: Fraction, runs: list[_Run], sounds: dict[str, CodedSound], open_object: Opener) -> None:
+    def __init__(self, seconds: Fraction, runs: list[Run], sounds: dict[str, CodedSound], open_object: Opener) -> None:
         self._open_object = open_object
         self._sounds = sounds
         self._first = runs[0].key
@@ -97,7 +97,7 @@ class SoundTrack:
 
     def add_to(self, container: OutputContainer) -> AudioStream:
         """Adds the stream to a file whose header is not yet written."""
-        with _open_sound(self._open_object, self._first) as (_, stream):
+        with open_sound(self._open_object, self._first) as (_, stream):
             output = container.add_stream_from_template(stream)
         output.time_base = self.time_base
         return output
@@ -118,7 +118,7 @@ class SoundTrack:
                 is_first = False
         yield from filler.to_the_end(self._end)
 
-    def _packets_of(self, run: _Run, *, hidden: bool) -> Iterator[tuple[int, bytes]]:
+    def _packets_of(self, run: Run, *, hidden: bool) -> Iterator[tuple[int, bytes]]:
         """The run's packets and where they begin, from those that lead in to the one that lasts until its end."""
         num_lead = HIDDEN_LEAD_PACKETS if hidden else LEAD_PACKETS.get(self.sound.codec, 1)
         rate = self.sound.rate
@@ -130,18 +130,18 @@ class SoundTrack:
             if place + self.sound.num_samples(data) > start:
                 yield place, data
 
-    def _copied(self, run: _Run, start: int) -> Iterator[tuple[int, bytes]]:
+    def _copied(self, run: Run, start: int) -> Iterator[tuple[int, bytes]]:
         zero = round(run.zero * self.sound.rate)
-        with _open_sound(self._open_object, run.key) as (container, stream):
-            for pts, data in _read(container, stream, start - zero - self.sound.samples, run.key):
+        with open_sound(self._open_object, run.key) as (container, stream):
+            for pts, data in read_packets(container, stream, start - zero - self.sound.samples, run.key):
                 yield zero + pts, data
 
-    def _coded_anew(self, run: _Run, start: int) -> Iterator[tuple[int, bytes]]:
+    def _coded_anew(self, run: Run, start: int) -> Iterator[tuple[int, bytes]]:
         own = self._sounds[run.key]
         encoder = SoundEncoder(encoder_like(self.sound))
-        with _open_sound(self._open_object, run.key) as (container, stream):
+        with open_sound(self._open_object, run.key) as (container, stream):
             entry = (Fraction(start, self.sound.rate) - run.zero) * own.rate
-            for pts, data in _read(container, stream, int(entry) - 2 * own.samples, run.key):
+            for pts, data in read_packets(container, stream, int(entry) - 2 * own.samples, run.key):
                 packet = Packet(data)
                 packet.pts, packet.time_base = pts, Fraction(1, own.rate)
                 with suppress(av.FFmpegError):
@@ -214,7 +214,8 @@ class _Filler:
 
 
 @contextmanager
-def _open_sound(open_object: Opener, key: str) -> Iterator[tuple[InputContainer, AudioStream]]:
+def open_sound(open_object: Opener, key: str) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """Opens an object's sound. Raises FaultError where it has none, or can't be read."""
     file = open_object(key)
     try:
         try:
@@ -230,8 +231,10 @@ def _open_sound(open_object: Opener, key: str) -> Iterator[tuple[InputContainer,
             file.close()
 
 
-def _read(container: InputContainer, stream: AudioStream, start: int, key: str) -> Iterator[tuple[int, bytes]]:
-    """Packets from the last one that begins at `start` or before it."""
+def read_packets(
+    container: InputContainer, stream: AudioStream, start: int, key: str
+) -> Iterator[tuple[int, bytes]]:
+    """`(pts, bytes)` of packets from the last one on that begins at `start` or before it. Raises FaultError."""
     container.seek(max(start, 0), stream=stream)
     try:
         for packet in container.demux(stream):
@@ -241,15 +244,16 @@ def _read(container: InputContainer, stream: AudioStream, start: int, key: str) 
         raise FaultError(f"object {key} can't be read: {error}") from error
 
 
-def _runs(timeline: Timeline) -> list[_Run]:
-    runs: list[_Run] = []
+def runs_of(timeline: Timeline) -> list[Run]:
+    """The stretches of a timeline that have sound, in order of time."""
+    runs: list[Run] = []
     at = Fraction(0)
     for segment in timeline.segments:
         end = at + segment.seconds(segment.num_frames, timeline.format.frame_rate)
         if segment.sound:
             whole = replace(segment, start=0)
             inside = whole.seconds(segment.start, timeline.format.frame_rate)
-            run = _Run(segment.sound.key, at - inside + segment.sound.start, at, end)
+            run = Run(segment.sound.key, at - inside + segment.sound.start, at, end)
             if runs and runs[-1].goes_on_in(run):
                 runs[-1] = replace(runs[-1], stop=end)
             else:

@@ -41,6 +41,8 @@ def encoder_like(sound: CodedSound, *, rate: int | None = None, layout: str | No
     context.format = _sample_format(sound, context)
     context.bit_rate = _bit_rate(sound)
     context.options = dict(ENCODER_OPTIONS.get(sound.codec, {}))
+    if sound.codec == "flac":  # whose blocks have any length: that of the stream's
+        context.options |= {"frame_size": str(sound.samples)}
     context.open()
     return context
 
