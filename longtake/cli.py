@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -17,6 +17,7 @@ from longtake.errors import CallerError, LongtakeError, MediaError
 from longtake.orders import (
     ASPECT_LIMITS,
     MOST_TAKES,
+    SOUNDS,
     KeyFrame,
     Order,
     parse_aspect_ratio,
@@ -92,6 +93,15 @@ def shot_options(command: C) -> C:
 
 prompt_option = click.option("--prompt", default="", help="What is to be seen, in words.")
 
+sound_option = click.option(
+    "--sound",
+    type=click.Choice(SOUNDS),
+    default="silence",
+    show_default=True,
+    help="Under the new part. continue: the clip's ambient sound (a room, a street, wind, a crowd) goes on without"
+    " an audible join; speech and music are not continued.",
+)
+
 
 def size_options(command: C) -> C:
     """What the commands have that set a video's format rather than take it over."""
@@ -108,6 +118,7 @@ def size_options(command: C) -> C:
 @click.argument("clip", type=FILE)
 @shot_options
 @prompt_option
+@sound_option
 @click.option("--before", "prepend", is_flag=True, help="Put the new part ahead of the clip's start.")
 @click.option(
     "--at", type=float, callback=_exact, help="Cut the clip there (seconds) and go on from, or lead up to, that frame."
@@ -146,6 +157,7 @@ def animate(image: Path, end: Path | None, loop: bool, **options: Any) -> None:
 @click.argument("second", type=FILE)
 @shot_options
 @prompt_option
+@sound_option
 def bridge(first: Path, second: Path, **options: Any) -> None:
     """Join FIRST and SECOND by a new part that leads from the one to the other."""
     _run((KeyFrame(type="video", url=str(first)), KeyFrame(type="video", url=str(second))), **options)
@@ -301,6 +313,7 @@ def _order(
     seed: int,
     takes: int,
     loop: bool = False,
+    sound: Literal["silence", "continue"] = "silence",
     aspect: str | None = None,
     resolution: str = "720p",
     fps: Fraction = Fraction(24),
@@ -317,6 +330,7 @@ def _order(
         seed=seed,
         takes=takes,
         loop=loop,
+        sound=sound,
     )
 
 
@@ -378,6 +392,7 @@ def _figures(made: Made) -> dict[str, Any]:
         "seams": [{**seam.to_json(), "at": float(made.timeline.time_of(seam.frame))} for seam in made.seams],
         "reversal": made.takes[made.best].rendered.reversal,
         "takes": [take.to_json(chosen=number == made.best) for number, take in enumerate(made.takes)],
+        "sound": made.sound,
         "notes": list(made.notes),
     }
 
@@ -393,6 +408,11 @@ def _report(made: Made) -> str:
         )
     if data["reversal"] is not None:
         lines.append(f"  runs backwards: {100 * data['reversal']:.0f} % of what moves in the new part")
+    if made.sound["jump"] is not None:
+        lines.append(
+            f"  sound goes on: {made.sound['jump']:.1f} dB apart at its joins;"
+            f" inside the footage's own {made.sound['inside']:.1f} dB at most"
+        )
     if len(made.takes) > 1:
         scores = ", ".join(f"seed {take.seed}: {take.score:.2f}" for take in made.takes)
         lines.append(f"  kept the take of seed {made.takes[made.best].seed}; scores, lower is better: {scores}")

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from longtake.engines.base import Engine
 from longtake.errors import CallerError, MediaError
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, Source, Tell, join, timeline_in, timeline_of
+from longtake.rendering import Footage, Heard, Source, Tell, join, lay_sound, timeline_in, timeline_of
 from longtake.sources import keep_footage, keep_still, match
 from longtake.store import Store
 from longtake.takes import Take, choose, remarks, shoot
@@ -22,7 +23,7 @@ from longtake.timeline import Timeline
 SUFFIXES = (".mp4", ".m4v", ".mov")
 ID = "00000000-0000-0000-0000-000000000000"
 """Stands for the one generation of a run without a server."""
-DOING = {"render": "rendering", "measure": "measuring the seams"}
+DOING = {"render": "rendering", "measure": "measuring the seams", "sound": "continuing the sound"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Made:
     takes: tuple[Take, ...]
     best: int
     """The number of the take that was kept, from 0."""
+    sound: dict[str, Any]
+    """What is under the new part, as `rendering.Heard.figures` gives it."""
 
 
 def make(
@@ -69,6 +72,10 @@ def make(
         takes = shoot(ID, order, planned, before, after, engine, store, told, lambda _, function: function())
         best = choose(takes)
         rendered = takes[best].rendered
+        heard = Heard()
+        if order.sound == "continue":
+            heard = Heard.from_json(lay_sound(ID, order, planned, rendered, best, store, told))
+        rendered = heard.under(rendered)
         tell("joining", 0.98)
         timeline, new_start = timeline_of(planned, rendered)
         key, num_bytes = join(ID, timeline, store)
@@ -77,8 +84,9 @@ def make(
         _put(Path(made), out, force)
         tell("done", 1.0)
     brought = tuple(what for end in (before, after) if isinstance(end, Footage) for what in end.converted)
-    notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *remarks(takes))))
-    return Made(out, timeline, new_start, planned.outline.num_frames, num_bytes, takes[best].seams, notes, takes, best)
+    notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *heard.notes, *remarks(takes))))
+    new_frames, seams = planned.outline.num_frames, takes[best].seams
+    return Made(out, timeline, new_start, new_frames, num_bytes, seams, notes, takes, best, heard.figures())
 
 
 def _read_ends(

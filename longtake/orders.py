@@ -22,6 +22,7 @@ NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 
 MOST_RATE_DENOMINATOR = 1001
 """Of a frame rate: that of the NTSC rates. Numerators up to 120 × 1001 fit every container's 32 bits."""
 MOST_TAKES = 4
+SOUNDS = ("silence", "continue")
 LOOP_CELLS = frozenset({Cell("nothing", "nothing"), Cell("still", "nothing"), Cell("clip", "nothing")})
 
 
@@ -77,6 +78,8 @@ class Order:
     """None: one is drawn when the order is taken, and written into the answer."""
     takes: int = 1
     """So many are rendered, with this seed and those that follow it, and the best one is kept."""
+    sound: Literal["silence", "continue"] = "silence"
+    """Under the new part: none, or ambient sound that goes on from the footage's own."""
     callback_url: str | None = None
 
     def __post_init__(self) -> None:
@@ -99,6 +102,11 @@ class Order:
             raise OrderError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}", field="seed")
         if not 1 <= self.takes <= MOST_TAKES:
             raise OrderError(f"takes must be from 1 to {MOST_TAKES}, got {self.takes}", field="takes")
+        if self.sound not in SOUNDS:
+            raise OrderError(f"sound must be {' or '.join(SOUNDS)}, got {self.sound[:80]}", field="sound")
+        self._check_ends()
+
+    def _check_ends(self) -> None:
         for frame, field in ((self.before, "keyframes.frame0"), (self.after, "keyframes.frame1")):
             if frame is not None:
                 frame.check(field)

@@ -26,12 +26,14 @@ from longtake.media.encode import Publish, closed, encode
 from longtake.media.reversal import Mirror
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
+from longtake.media.sound_continue import continue_sound
+from longtake.media.sound_heard import measure_jump
 from longtake.media.splice import splice
 from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
 from longtake.planning import MOST_CONTEXT_BYTES, Plan
 from longtake.store import Store
-from longtake.timeline import Segment, Stamps, Timeline
+from longtake.timeline import Segment, Sound, Stamps, Timeline
 from longtake.video import Colour, Still, VideoFormat
 from longtake.watching import Live
 
@@ -58,6 +60,7 @@ class Footage:
         return cls(Timeline.from_json(data["timeline"]), seams, tuple(data["notes"]))
 
 
+SOUND_NOTE = "Ambient sound goes on under the new part; speech and music are not continued."
 Source = Still | Footage | None
 
 
@@ -104,6 +107,34 @@ class Rendered:
         return cls(Segment.from_json(data["segment"]), tail, lead, tuple(data["notes"]), data["reversal"], sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The sound under the new part."""
+
+    sound: Sound | None = None
+    jump: float | None = None
+    inside: float | None = None
+    """As `media.sound_heard.Jump` has them, in dB."""
+    notes: tuple[str, ...] = ()
+
+    def under(self, rendered: Rendered) -> Rendered:
+        """The new part with this sound."""
+        return replace(rendered, segment=replace(rendered.segment, sound=self.sound)) if self.sound else rendered
+
+    def figures(self) -> dict[str, Any]:
+        """As the answer shows it."""
+        return {"mode": "continue" if self.sound else "silence", "jump": self.jump, "inside": self.inside}
+
+    def to_json(self) -> dict[str, Any]:
+        sound = self.sound.to_json() if self.sound else None
+        return {"sound": sound, "jump": self.jump, "inside": self.inside, "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Heard:
+        sound = Sound.from_json(data["sound"]) if data["sound"] else None
+        return cls(sound, data["jump"], data["inside"], tuple(data["notes"]))
+
+
 def render(
     id: str,
     order: Order,
@@ -142,6 +173,24 @@ def render(
     return Rendered(segment, tail, lead, tuple(notes), mirror.reversal(), sha256)
 
 
+def lay_sound(
+    id: str, order: Order, plan: Plan, rendered: Rendered, take: int, store: Store, tell: Tell
+) -> dict[str, Any]:
+    """Makes sound for the new part of a take that goes on from what is beside it: JSON for `Heard.from_json`."""
+    key, num_frames, seed = sound_key(id, take), plan.outline.num_frames, seed_of(order, take)
+    timeline, first = timeline_of(plan, rendered)
+    alive = partial(tell, "sound", 1.0)
+    with work_file(store, key) as path:
+        made = continue_sound(timeline, first, num_frames, seed, store.open, path, loop=order.loop, alive=alive)
+        if isinstance(made, str):
+            return Heard(notes=(f"The new part is silent: {made}.",)).to_json()
+        store.put_file(key, path)
+    heard = Heard(Sound(key, made), notes=(SOUND_NOTE,))
+    timeline, _ = timeline_of(plan, heard.under(rendered))
+    jump = measure_jump(timeline, first, num_frames, store.open)
+    return replace(heard, jump=round(jump.joins, 2), inside=round(jump.inside, 2)).to_json()
+
+
 def seed_of(order: Order, take: int) -> int:
     """The seed of a take, which counts from 0: the order's own, and those that follow it."""
     return ((order.seed or 0) + take) % 2**32
@@ -150,6 +199,11 @@ def seed_of(order: Order, take: int) -> int:
 def segment_key(id: str, take: int = 0) -> str:
     """Where a take's new part is kept; takes count from 0."""
     return f"segments/{id}-take{take + 1}.mp4" if take else f"segments/{id}.mp4"
+
+
+def sound_key(id: str, take: int = 0) -> str:
+    """Where the sound of a take's new part is kept, where it has any."""
+    return f"{segment_key(id, take).removesuffix('.mp4')}-sound.mp4"
 
 
 def again_keys(id: str) -> tuple[str, str]:

@@ -140,9 +140,10 @@ class Service:
         if self._records.was_extended(id):
             return
         takes = [f"segments/{id}-take{number}" for number in range(2, MOST_TAKES + 1)]
-        for stem in (f"segments/{id}", *takes, f"segments/{id}-lead", f"sources/{id}-frame0", f"sources/{id}-frame1"):
-            self._store.delete(f"{stem}.mp4")
-            self._store.delete(f"{stem}.json")
+        others = (f"segments/{id}-tail", f"segments/{id}-lead", f"sources/{id}-frame0", f"sources/{id}-frame1")
+        for stem in (f"segments/{id}", *takes, *others):
+            for suffix in (".mp4", ".json", "-sound.mp4"):
+                self._store.delete(f"{stem}{suffix}")
 
     def upload(self, account: str, path: Path, *, id: str | None = None, sha256: str | None = None) -> Upload:
         """Keeps the file at `path`, an image or a video, and removes it there.

@@ -24,6 +24,7 @@ from longtake.rendering import (
     render,
     seed_of,
     segment_key,
+    sound_key,
     timeline_of,
 )
 from longtake.store import Store
@@ -153,7 +154,8 @@ def drop(takes: Sequence[Take], kept: int, store: Store) -> None:
 def leave_nothing(id: str, num_takes: int, store: Store) -> None:
     """Removes all that rendering and joining left of a generation that has no result."""
     segments = [segment_key(id, take) for take in range(num_takes)]
-    for key in (*segments, *again_keys(id), f"videos/{id}.mp4", f"images/{id}.jpg"):
+    sounds = [sound_key(id, take) for take in range(num_takes)]
+    for key in (*segments, *sounds, *again_keys(id), f"videos/{id}.mp4", f"images/{id}.jpg"):
         store.delete(key)
     forget_live(id, store)
 

@@ -19,9 +19,11 @@ from longtake.planning import plan
 from longtake.records import FailureKind, Generation, Records, Result
 from longtake.rendering import (
     Footage,
+    Heard,
     Source,
     Tell,
     join,
+    lay_sound,
     make_poster,
     timeline_in,
     timeline_of,
@@ -40,6 +42,7 @@ REPORT_SECONDS = 0.1
 """Progress is written, and a cancel noticed, this often at most."""
 SWEEP_SECONDS = 30.0
 STAGES = {"fetch": (0.0, 0.0), "bring": (0.0, 0.05), "render": (0.05, 0.95), "measure": (0.05, 0.95)}
+STAGES |= {"sound": (0.95, 0.96)}
 """From where to where each stage takes the progress that clients see."""
 
 
@@ -111,15 +114,20 @@ class Worker:
         if len(takes) > 1:
             do("drop", lambda: drop(takes, best, self._store))
 
-        # 6 the whole: packets are copied, and it gets a picture
+        # 6 sound goes on under it, where that is asked for
+        lay = partial(lay_sound, id, order, planned, rendered, best, self._store, tell)
+        heard = Heard.from_json(do("sound", lay)) if order.sound == "continue" else Heard()
+        rendered = heard.under(rendered)
+
+        # 7 the whole: packets are copied, and it gets a picture
         self._records.report(id, attempt, "splice", 0.96)
         timeline, new_start = timeline_of(planned, rendered)
         video_key, num_bytes = do("splice", lambda: join(id, timeline, self._store))
         image_key = do("poster", lambda: make_poster(id, timeline, self._store))
 
-        # 7 all objects are there: one commit
+        # 8 all objects are there: one commit
         converted = tuple(dict.fromkeys((*_converted(before), *_converted(after))))
-        notes = (*planned.outline.notes, *converted, *rendered.notes, *remarks(takes))
+        notes = (*planned.outline.notes, *converted, *rendered.notes, *heard.notes, *remarks(takes))
         result = Result(
             timeline=timeline,
             new_start=new_start,
@@ -135,6 +143,7 @@ class Worker:
             reversal=rendered.reversal,
             takes=tuple(take.to_json(chosen=number == best) for number, take in enumerate(takes)),
             converted=converted,
+            sound=heard.figures(),
         )
         if self._records.complete(id, attempt, result):
             log.info("completed", generation=id, seconds=round(sum(timings.values()), 3), bytes=num_bytes)

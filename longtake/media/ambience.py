@@ -58,7 +58,7 @@ def going_on(samples: Samples, rate: int, seed: int) -> Iterator[Samples]:
     held = grains.fitting(tail[:, -overlap:])[:, overlap:]  # what came after a moment like the last one
     held = held * _level_at(0, tail, grains, rate)
     seam = min(overlap, int(SEAM_SECONDS * rate))
-    held[:, :seam] = _cross_faded(_predicted(tail, seam), held[:, :seam])
+    held[:, :seam] = _taken_over(*_predicted(tail, seam), held[:, :seam])
     at = 0
     while True:
         yield np.asarray(np.clip(held[:, :-overlap], -peak, peak), np.float32)
@@ -127,22 +127,42 @@ def _cross_faded(old: Signal, new: Signal) -> Signal:
     return np.asarray((old * (1 - fade) + new * fade) / np.sqrt(power))
 
 
-def _predicted(tail: Signal, num: int) -> Signal:
-    """The next samples by linear prediction in each channel; what can't be predicted dies away."""
+def _taken_over(predicted: Signal, share: Signal, new: Signal) -> Signal:
+    """From what is predicted, whose power is a `share` of the signal's, to the new at constant power."""
+    fade = np.sin(np.linspace(0, np.pi / 2, new.shape[1])) ** 2
+    alike = float((predicted * new).sum() / max(np.sqrt((predicted**2).sum() * (new**2).sum()), 1e-12))
+    old = (1 - fade) * np.sqrt(share)
+    both = old * max(alike, 0.0)
+    return np.asarray(predicted * (1 - fade) + new * (np.sqrt(both**2 + np.maximum(1 - old**2, 0)) - both))
+
+
+def _predicted(tail: Signal, num: int) -> tuple[Signal, Signal]:
+    """The next samples by linear prediction in each channel; and how much of the power is in that, 0 to 1.
+
+    What can't be predicted of the n-th sample has the power of the first n values of the predictor's impulse response,
+    times that of its error.
+    """
     order = min(PREDICTION_ORDER, tail.shape[1] // 4)
     window = tail[:, -32 * order :]
-    predicted = np.zeros((len(tail), num))
+    predicted, share = np.zeros((len(tail), num)), np.zeros((len(tail), num))
     for k, channel in enumerate(window):
-        weights = _prediction(channel, order)
+        weights, error = _prediction(channel, order)
         line = np.concatenate([channel[-order:], np.zeros(num)])
         for at in range(order, order + num):
             line[at] = weights @ line[at - order : at]
         predicted[k] = line[order:]
-    return predicted
+        response = np.concatenate([np.zeros(order), np.ones(1), np.zeros(num - 1)])
+        for at in range(order + 1, order + num):
+            response[at] = weights @ response[at - order : at]
+        share[k] = np.maximum(1 - error * np.cumsum(response[order:] ** 2), 0)
+    return predicted, share
 
 
-def _prediction(channel: Signal, order: int) -> Signal:
-    """Weights of the last `order` samples, oldest first, by Levinson and Durbin's recursion; always stable."""
+def _prediction(channel: Signal, order: int) -> tuple[Signal, float]:
+    """Weights of the last `order` samples, oldest first, by Levinson and Durbin's recursion; always stable.
+
+    And the power of what it is off by, as a part of the channel's.
+    """
     size = 1 << (2 * len(channel)).bit_length()
     power = np.abs(np.fft.rfft(channel * np.hanning(len(channel)), size)) ** 2
     correlation = np.fft.irfft(power, size)[: order + 1]
@@ -153,7 +173,7 @@ def _prediction(channel: Signal, order: int) -> Signal:
         weights[:k] -= reflection * weights[:k][::-1]
         weights[k] = reflection
         error *= 1 - reflection**2
-    return weights[::-1]
+    return weights[::-1], float(error / (correlation[0] + 1e-12))
 
 
 def _bands(signal: Signal, rate: int) -> Signal:

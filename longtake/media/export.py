@@ -18,6 +18,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
@@ -232,7 +233,7 @@ class _Sound:
             yield packet
 
 
-def _tag(tagged: VideoFrame | Any, colour: Colour) -> None:
+def _tag(tagged: VideoFrame | VideoCodecContext, colour: Colour) -> None:
     tagged.color_primaries, tagged.color_trc = colour.primaries, colour.transfer
     tagged.colorspace, tagged.color_range = colour.matrix, colour.range
 

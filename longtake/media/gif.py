@@ -91,9 +91,11 @@ def _palette(frames: Iterator[tuple[VideoFrame, Fraction]]) -> tuple[VideoFrame,
             source = _buffer(graph, frame)
             graph.link_nodes(source, graph.add("palettegen"), graph.add("buffersink")).configure()
         _push(source, frame, number)
+        for _ in _pull(graph):  # there is nothing yet; but only who pulls has what was pushed looked at, and let go
+            pass
     assert source
     source.push(None)
-    return graph.vpull(), seconds
+    return next(_pull(graph)), seconds
 
 
 def _write(playing: Playing, palette: VideoFrame, last_delay: int, part: Path) -> None:

@@ -231,9 +231,7 @@ def open_sound(open_object: Opener, key: str) -> Iterator[tuple[InputContainer, 
             file.close()
 
 
-def read_packets(
-    container: InputContainer, stream: AudioStream, start: int, key: str
-) -> Iterator[tuple[int, bytes]]:
+def read_packets(container: InputContainer, stream: AudioStream, start: int, key: str) -> Iterator[tuple[int, bytes]]:
     """`(pts, bytes)` of packets from the last one on that begins at `start` or before it. Raises FaultError."""
     container.seek(max(start, 0), stream=stream)
     try:

@@ -32,8 +32,13 @@ MOST_GAP_SECONDS: Final = 3600
 """What jumps further, forwards or more than a second backwards, is no gap but a clock that was set anew."""
 
 
-def encoder_like(sound: CodedSound, *, rate: int | None = None, layout: str | None = None) -> AudioCodecContext:
-    """An encoder, opened, of a stream's codec at its rate and layout. Raises FFmpegError where there is none."""
+def encoder_like(
+    sound: CodedSound, *, rate: int | None = None, layout: str | None = None, as_long: bool = False
+) -> AudioCodecContext:
+    """An encoder, opened, of a stream's codec at its rate and layout. Raises FFmpegError where there is none.
+
+    `as_long`: its packets are as long as the stream's, where the codec leaves the choice.
+    """
     context = CodecContext.create(ENCODERS.get(sound.codec, sound.codec), "w")
     assert isinstance(context, AudioCodecContext)
     context.sample_rate = rate or sound.rate
@@ -41,8 +46,10 @@ def encoder_like(sound: CodedSound, *, rate: int | None = None, layout: str | No
     context.format = _sample_format(sound, context)
     context.bit_rate = _bit_rate(sound)
     context.options = dict(ENCODER_OPTIONS.get(sound.codec, {}))
-    if sound.codec == "flac":  # whose blocks have any length: that of the stream's
+    if sound.codec == "flac":
         context.options |= {"frame_size": str(sound.samples)}
+    if sound.codec == "opus" and as_long:  # in milliseconds, of samples at 48 kHz
+        context.options |= {"frame_duration": f"{sound.samples / 48:g}"}
     context.open()
     return context
 

@@ -57,6 +57,8 @@ class Result:
     """Each as `takes.Take.to_json` gives it; None in results from before there were takes."""
     converted: tuple[str, ...] = ()
     """What of the videos that were brought along could not be kept as it was."""
+    sound: dict[str, Any] | None = None
+    """What is under the new part, as `rendering.Heard.figures` gives it; None in results from before there was any."""
 
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}

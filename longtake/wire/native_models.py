@@ -101,6 +101,13 @@ class NativeBody(ShotBody):
     takes: Annotated[
         int, Field(ge=1, le=MOST_TAKES, description="Render so many, with this seed and those after it; keep the best.")
     ] = 1
+    sound: Annotated[
+        Literal["silence", "continue"],
+        Field(
+            description="Under the new part: silence, or a continuation of the ambient sound beside it; speech and"
+            " music are not continued."
+        ),
+    ] = "silence"
 
     def order(self, links: Links, base_url: str) -> Order:
         """Raises OrderError."""
@@ -118,6 +125,7 @@ class NativeBody(ShotBody):
             concepts=self._concepts(),
             seed=self.seed,
             takes=self.takes,
+            sound=self.sound,
             **self.shared_order(),
         )
 
@@ -190,6 +198,17 @@ class SourceAnswer(BaseModel):
     """What could not be kept as it was, such as `ProRes → house H.264`; empty where every frame is bit for bit."""
 
 
+class SoundAnswer(BaseModel):
+    """What is under the new part."""
+
+    mode: Literal["silence", "continue"]
+    """`silence` also where there was no sound to go on from: a note says so."""
+    jump: float | None
+    """How far the spectra of the half seconds on both sides of its joins are apart: dB, the mean over third octaves."""
+    inside: float | None
+    """The most by which half seconds next to each other differ inside the footage's own sound beside it."""
+
+
 class NativeAnswer(GenerationAnswer):
     """A generation, with all that is known of it."""
 
@@ -206,6 +225,7 @@ class NativeAnswer(GenerationAnswer):
     reversal: float | None
     """Of what moves in the new part, the share that runs against how it moved in the footage beside it: 0 to 1."""
     takes: list[TakeAnswer] | None
+    sound: SoundAnswer | None
     timings: dict[str, float] | None
 
 
@@ -256,6 +276,7 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
         "seams": seams,
         "reversal": result.reversal if result else None,
         "takes": _take_answers(result) if result else None,
+        "sound": SoundAnswer(**result.sound) if result and result.sound else None,
         "timings": dict(result.timings) if result else None,
     }
 

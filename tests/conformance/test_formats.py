@@ -336,6 +336,10 @@ def test_the_page_says_what_happens(row: list[str], shelves: Callable[[str], She
     shelf = shelves(kind)
     timeline, num = shelf.timeline, shelf.timeline.num_frames
     assert what == ("; ".join(shelf.footage.converted) or "kept")
+    if shelf.footage.converted:
+        assert (tail, lead) == ("—", "—")
+        assert timeline.segments[0].reorder == 0
+        return
     assert tail == said(max(timeline.head(number)[1] for number in range(1, num + 1)), num)
     assert lead == said(max(timeline.split_at(number)[0] for number in range(num)), num)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +68,9 @@ def test_each_format_is_fetched_by_following_the_address(
     assert answer.headers["content-disposition"] == f'attachment; filename="longtake-{made["id"]}.{ending}"'
     num_frames, codecs = frames_in(answer.content, tmp_path / f"video.{ending}")
     whole, _ = frames_in(server.client.get(made["assets"]["video"]).content, tmp_path / "whole.mp4")
-    assert whole == 62
+    assert whole == 63
     assert codecs[0] == codec
-    assert num_frames == (31 if format == "gif" else whole)
+    assert num_frames == (32 if format == "gif" else whole)
     assert len(codecs) == (1 if format == "gif" else 2)
     head = download(server.client, made["id"], format, "HEAD")
     assert (head.status_code, head.content) == (200, b"")
@@ -96,99 +99,123 @@ def test_it_is_gone_with_its_generation(server: Server) -> None:
     assert server.client.get(f"/api/generations/{id}/download").status_code == 404
 
 
+@contextmanager
+def front(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The front in a process of its own, to be killed."""
+    command = [sys.executable, "-m", "tests.wire_rig", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.kill()
+
+
 def test_a_kill_in_the_midst_leaves_nothing_and_the_next_who_asks_gets_it(tmp_path: Path) -> None:
-    clip = write_foreign(tmp_path / "clip.mp4", video_frames(moving(240, 640, 360)))
-    server = Server(tmp_path / "data").start()
-    try:
-        frame0 = {"type": "video", "upload": server.upload(clip)}
-        id = server.make({"keyframes": {"frame0": frame0}, "seconds": 0.5, "seed": 1})["id"]
-        work = server.data / "objects" / "work"
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(download, server.client, id, "prores")
-            until = time.monotonic() + 30
-            while not list(work.glob("*/export-*/.made.mov.part")):
-                assert time.monotonic() < until
-                assert not asked.done(), asked.result().text
-            server.kill()
-            with pytest.raises(httpx2.TransportError):
-                asked.result()
-        assert not (server.data / "objects" / "exports").exists()
-        server.start()
-        answer = download(server.client, id, "prores")
-        assert answer.status_code == 200, answer.text
-        assert frames_in(answer.content, tmp_path / "video.mov")[0] == 246
-        while list(work.glob("*/export-*")):  # the worker sweeps it away when it starts
-            assert time.monotonic() < until + 30
-    finally:
-        server.stop()
+    rig = Rig.build(tmp_path)
+    work = tmp_path / "objects" / "work"
+    with front(tmp_path) as (url, process), client(url) as http, ThreadPoolExecutor(1) as pool:
+        id = create(http)
+        rig.complete(id)
+        clip = write_foreign(tmp_path / "clip.mp4", video_frames(moving(72, 480, 272)))
+        rig.store.put_file(f"videos/{id}.mp4", clip)
+        asked = pool.submit(download, http, id, "prores")
+        until = time.monotonic() + 30
+        while not list(work.glob("*/export-*/.made.mov.part")):
+            assert time.monotonic() < until
+            assert not asked.done(), asked.result().text
+        process.kill()
+        assert isinstance(asked.exception(), httpx2.TransportError)
+    assert list(rig.store.keys("exports")) == []
+    while list(work.glob("*/export-*")):  # as soon as its child has noticed, too
+        rig.store.sweep_work()
+        assert time.monotonic() < until
+    with front(tmp_path) as (url, _), client(url) as http:
+        answer = download(http, id, "prores")
+    assert answer.status_code == 200, answer.text
+    assert frames_in(answer.content, tmp_path / "video.mov")[0] == 72
 
 
-class TestHaste:
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
     """The front alone, that waits for no conversion."""
+    return Rig.build(tmp_path_factory.mktemp("downloads"), wait_seconds=0.0)
 
-    @pytest.fixture(scope="class")
-    def rig(self, tmp_path_factory: pytest.TempPathFactory) -> Rig:
-        return Rig.build(tmp_path_factory.mktemp("downloads"), wait_seconds=0.0)
 
-    @pytest.fixture(scope="class")
-    def http(self, rig: Rig) -> Iterator[httpx2.Client]:
-        with serving(rig) as url, client(url) as http:
-            yield http
+@pytest.fixture(scope="module")
+def http(rig: Rig) -> Iterator[httpx2.Client]:
+    with serving(rig) as url, client(url) as http:
+        yield http
 
-    def create(self, http: httpx2.Client) -> str:
-        answer = http.post("/api/generations", json={"prompt": "x"})
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
 
-    def test_who_asks_while_it_is_converted_is_told_and_all_get_the_same(
-        self, rig: Rig, http: httpx2.Client, tmp_path: Path
-    ) -> None:
-        id = self.create(http)
-        rig.complete(id)
-        rig.store.put_file(f"videos/{id}.mp4", write_foreign(tmp_path / "a.mp4", video_frames(moving(48, 320, 180))))
-        first = http.get(f"/api/generations/{id}/download", params={"format": "webm"})
-        assert first.status_code == 202
-        assert first.json() == {"state": "converting", "format": "webm"}
-        assert http.head(f"/api/generations/{id}/download", params={"format": "webm"}).status_code == 202
-        with ThreadPoolExecutor(3) as pool:
-            answers = list(pool.map(lambda _: download(http, id, "webm"), range(3)))
-        assert {answer.status_code for answer in answers} == {200}
-        assert len({answer.headers["etag"] for answer in answers}) == 1
-        assert len(list(rig.store.keys("exports"))) == 1
+def create(http: httpx2.Client) -> str:
+    answer = http.post("/api/generations", json={"prompt": "x"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
 
-    def test_what_can_not_be_converted_is_told_and_may_be_asked_again(self, rig: Rig, http: httpx2.Client) -> None:
-        id = self.create(http)
-        rig.complete(id)  # with a video of a few bytes of text
-        for _ in range(2):
-            answer = download(http, id, "webm")
-            assert answer.status_code == 400
-            assert answer.json()["error"]["kind"] == "media"
-            assert "can't be converted to webm" in answer.json()["error"]["message"]
 
-    def test_a_gif_of_more_than_a_minute_is_refused(self, rig: Rig, http: httpx2.Client) -> None:
-        id = self.create(http)
-        rig.complete(id, seconds=75)
-        answer = download(http, id, "gif")
+def test_who_asks_while_it_is_converted_is_told_and_all_get_the_same(
+    rig: Rig, http: httpx2.Client, tmp_path: Path
+) -> None:
+    id = create(http)
+    rig.complete(id)
+    rig.store.put_file(f"videos/{id}.mp4", write_foreign(tmp_path / "a.mp4", video_frames(moving(48, 320, 180))))
+    first = http.get(f"/api/generations/{id}/download", params={"format": "webm"})
+    assert first.status_code == 202
+    assert first.json() == {"state": "converting", "format": "webm"}
+    assert http.head(f"/api/generations/{id}/download", params={"format": "webm"}).status_code == 202
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: download(http, id, "webm"), range(3)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+    assert len(list(rig.store.keys("exports"))) == 1
+
+
+def test_what_can_not_be_converted_is_told_and_may_be_asked_again(rig: Rig, http: httpx2.Client) -> None:
+    id = create(http)
+    rig.complete(id)  # with a video of a few bytes of text
+    for _ in range(2):
+        answer = download(http, id, "webm")
         assert answer.status_code == 400
-        assert "up to 60 s, and the video lasts 75.0 s" in answer.json()["error"]["message"]
+        assert answer.json()["error"]["kind"] == "media"
+        assert "can't be converted to webm" in answer.json()["error"]["message"]
 
-    @pytest.mark.parametrize("format", FORMATS)
-    def test_what_is_not_finished_is_409_and_what_is_not_there_404(self, http: httpx2.Client, format: str) -> None:
-        id = self.create(http)
-        answer = download(http, id, format)
-        assert (answer.status_code, answer.json()["error"]["kind"]) == (409, "conflict")
-        assert "is queued" in answer.json()["error"]["message"]
-        assert download(http, "no-such-id", format).status_code == 404
 
-    def test_a_wrong_format_is_refused_with_the_four(self, http: httpx2.Client) -> None:
-        answer = http.get(f"/api/generations/{self.create(http)}/download", params={"format": "avi"})
-        error = answer.json()["error"]
-        assert (answer.status_code, error["field"]) == (400, "format")
-        assert all(format in error["message"] for format in FORMATS)
+def test_a_gif_of_more_than_a_minute_is_refused(rig: Rig, http: httpx2.Client) -> None:
+    id = create(http)
+    rig.complete(id, seconds=75)
+    answer = download(http, id, "gif")
+    assert answer.status_code == 400
+    assert "up to 60 s, and the video lasts 75.0 s" in answer.json()["error"]["message"]
 
-    def test_another_account_gets_nothing(self, rig: Rig, http: httpx2.Client) -> None:
-        id = self.create(http)
-        rig.complete(id)
-        headers = {"authorization": f"Bearer {OTHER_KEY}"}
-        assert http.get(f"/api/generations/{id}/download", headers=headers).status_code == 404
-        assert http.get(f"/api/generations/{id}/download", headers={"authorization": ""}).status_code == 401
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_not_finished_is_409_and_what_is_not_there_404(http: httpx2.Client, format: str) -> None:
+    id = create(http)
+    answer = download(http, id, format)
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (409, "conflict")
+    assert "is queued" in answer.json()["error"]["message"]
+    assert download(http, "no-such-id", format).status_code == 404
+
+
+def test_a_wrong_format_is_refused_with_the_four(http: httpx2.Client) -> None:
+    answer = http.get(f"/api/generations/{create(http)}/download", params={"format": "avi"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["field"]) == (400, "format")
+    assert all(format in error["message"] for format in FORMATS)
+
+
+def test_another_account_gets_nothing(rig: Rig, http: httpx2.Client) -> None:
+    id = create(http)
+    rig.complete(id)
+    headers = {"authorization": f"Bearer {OTHER_KEY}"}
+    assert http.get(f"/api/generations/{id}/download", headers=headers).status_code == 404
+    assert http.get(f"/api/generations/{id}/download", headers={"authorization": ""}).status_code == 401
+
+
+def test_the_document_says_what_it_may_answer(http: httpx2.Client) -> None:
+    path = http.get("/openapi.json").json()["paths"]["/api/generations/{id}/download"]
+    for method in ("get", "head"):
+        assert {"202", "307", "400", "401", "404", "409", "503"} <= set(path[method]["responses"])
+        (format,) = [one for one in path[method]["parameters"] if one["name"] == "format"]
+        assert set(format["schema"]["enum"]) == set(FORMATS)
