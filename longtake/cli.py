@@ -98,8 +98,8 @@ sound_option = click.option(
     type=click.Choice(SOUNDS),
     default="silence",
     show_default=True,
-    help="Under the new part. continue: the clip's ambient sound (a room, a street, wind, a crowd) goes on without"
-    " an audible join; speech and music are not continued.",
+    help="Under the new part. continue: the ambient sound beside it (a room, a street, wind, a crowd) goes on; speech"
+    " and music do not, they turn to babble. Where there is none, the part stays silent, and a note says so.",
 )
 
 

@@ -206,8 +206,9 @@ class Service:
         self._store.put_file(key, path)
         made, now = found.format, time.time()
         seconds, fps = found.seconds, float(made.frame_rate)
-        # Another video is decoded first, and only that tells how many frames come of it.
-        extent = Extent(made, found.num_frames) if found.is_kept else None
+        # Another video is decoded first, and only that tells how many frames come of it; times of their own are not
+        # known at the door.
+        extent = Extent(made, found.num_frames) if found.is_kept and found.is_constant else None
         return Upload(id, account, "video", key, made.width, made.height, seconds, fps, num_bytes, sha256, now, extent)
 
     def _check_end(self, end: str, frame: KeyFrame, account: str) -> Extent | None:

@@ -274,6 +274,7 @@ KEPT: tuple[Kind, ...] = (
     Kind("H.264 in fragmented MP4", muxer={"movflags": "frag_keyframe+empty_moov"}),
     Kind("H.264 with negative offsets", muxer={"movflags": "negative_cts_offsets"}),
     Kind("H.264 trimmed at the start by an edit list", after=trimmed(5)),
+    Kind("H.264 trimmed by more than a group", after=trimmed(17)),
     Kind("H.264 at 23.976 fps", rate=Fraction(24000, 1001)),
     Kind("H.264 at 29.97 fps", rate=NTSC),
     Kind("H.264 at 59.94 fps", rate=Fraction(60000, 1001)),

@@ -33,6 +33,16 @@ def tones(num_samples: int, rate: int, channels: int = 2, *, seed: int = 0) -> S
     return np.asarray(0.3 * tone + 0.02 * noise, np.float32)
 
 
+def ambience(num_samples: int, rate: int, channels: int = 2, *, seed: int = 0) -> Samples:
+    """Coloured noise over a soft hum, as of a room: float32 (channels, num_samples)."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal((channels, num_samples)))
+    frequencies = np.fft.rfftfreq(num_samples, 1 / rate)
+    shape = 1 / (1 + frequencies / 300) + 0.5 * np.exp(-(((frequencies - 1500) / 300) ** 2))
+    noise = np.fft.irfft(spectrum * shape, num_samples)
+    hum = np.sin(2 * np.pi * 100 * np.arange(num_samples) / rate)
+    return np.asarray(0.1 * noise / noise.std() + 0.03 * hum, np.float32)
+
+
 def write_video(
     path: Path,
     codec: str | None,

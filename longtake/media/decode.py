@@ -29,8 +29,8 @@ def read(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iter
 
     They are planar 4:2:0 of 8 bits, upright and progressive, whatever they are coded as; what their numbers mean is
     not changed. Each segment touched is entered at the nearest key frame before what is wanted of it. Raises ValueError
-    where the stretch is not inside the timeline, FaultError where an object is not what the timeline says, MediaError where a
-    user's own is broken: its second is said.
+    where the stretch is not inside the timeline, FaultError where an object is not what the timeline says, MediaError
+    where a user's own is broken: its second is said.
     """
     _check(timeline, start, stop)
     format = timeline.format
@@ -92,6 +92,7 @@ def _decode(
     context.thread_type = ThreadType.FRAME
     context.thread_count = THREADS
     context.skip_frame = "DEFAULT"
+    expected = context.width, context.height, coding.pix_fmt
     wanted = first
     try:
         if entry:
@@ -101,8 +102,9 @@ def _decode(
             number = source.number(frame.pts)
             if number < first:
                 continue
-            if number != wanted or frame.is_corrupt or plain_name(frame.format.name) != coding.pix_fmt:
-                raise FaultError(f"object {source.key} is broken at frame {wanted}: got {number}, {frame.format.name}")
+            found = frame.width, frame.height, plain_name(frame.format.name)
+            if number != wanted or frame.is_corrupt or found != expected:
+                raise FaultError(f"object {source.key} is broken at frame {wanted}: got {number}, {frame.format}")
             yield frame
             wanted += 1
             if wanted == last:

@@ -23,6 +23,7 @@ from longtake.media.nal import (
     is_closed_entry,
     is_length_prefixed,
     nal_length_size,
+    sequence_sets,
     with_four_byte_lengths,
 )
 from longtake.media.output import whole_file, with_data
@@ -61,13 +62,14 @@ def keep(
     stamps = _stamps(pts, found)
     reorder = max(place - number for place, number in enumerate(order))
     with whole_file(path) as part:
-        key_frames = _copy(source, found, part, _Stamping(format.frame_rate, stamps, order, reorder), progress)
+        stamping = _Stamping(format.frame_rate, stamps, order, reorder)
+        key_frames, changes = _copy(source, found, part, stamping, progress)
         if not key_frames or key_frames[0]:
             raise NotKept("it does not begin with a key frame that decoding can start at")
         start = len(pts) - len(found.pts)
         stops = tuple(_stops(order)) if reorder else ()
         segment = Segment("", "", start, len(pts), key_frames, stamps, reorder, stops)
-        _check(segment, format, part)
+        _check(segment, format, part, changes)
     return segment, format
 
 
@@ -139,12 +141,13 @@ class _Stamping:
 
 def _copy(
     source: Path, found: Survey, part: Path, stamping: _Stamping, progress: Callable[[float], None]
-) -> tuple[int, ...]:
-    """Copies the packets; returns the numbers of the frames that decoding can start at."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Copies the packets; returns the numbers of the frames that decoding can start at, and of those that may be of
+    another size than the ones before, or coded otherwise."""
     options = MP4_OPTIONS | {"movflags": "+faststart"}
     if stamping.reorder:
         options |= {"use_editlist": "1", "movie_timescale": str(stamping.time_base.denominator)}
-    key_frames = []
+    key_frames, changes = [], []
     with open_video(source) as (container, stream), av.open(str(part), "w", format="mp4", options=options) as output:
         assert isinstance(output, OutputContainer)
         if found.reordered and container.format.name == "avi":
@@ -160,14 +163,17 @@ def _copy(
             if place == len(stamping.order) or packet.pts is None:
                 raise NotKept("its packets are not the same when they are read twice")
             progress(place / len(stamping.order))
-            if packet.is_keyframe and framing.is_entry(packet):
+            units = framing.units_of(packet)
+            if packet.is_keyframe and framing.is_entry(units):
                 key_frames.append(stamping.order[place])
+            if framing.changes_with(units):
+                changes.append(stamping.order[place])
             kept = framing.put(packet)
             stamping.stamp(kept, place)
             kept.stream = copy
             output.mux_one(kept)
             place += 1
-    return tuple(key_frames)
+    return tuple(key_frames), tuple(changes)
 
 
 class _Framing:
@@ -180,6 +186,7 @@ class _Framing:
         # Annex B (from a transport stream, or a raw one) is turned into lengths of four bytes by FFmpeg's muxer.
         self._is_annex_b = self._has_units and not is_length_prefixed(self._record)
         self._length = nal_length_size(self._record) if self._has_units and not self._is_annex_b else 4
+        self._sets: tuple[bytes, ...] | None = None
 
     def set_header(self, output: VideoStream) -> None:
         if self._length != 4:
@@ -187,12 +194,23 @@ class _Framing:
             record[LENGTH_SIZE_AT[self._codec]] |= 3
             output.codec_context.extradata = bytes(record)
 
-    def is_entry(self, packet: Packet[VideoStream]) -> bool:
-        if not self._has_units:
-            return True
+    def units_of(self, packet: Packet[VideoStream]) -> bytes:
+        """A key frame's NAL units, with lengths of four bytes; nothing of another packet, nor of another codec's."""
+        if not self._has_units or not packet.is_keyframe:
+            return b""
         data = bytes(packet)
-        prefixed = annex_b_to_lengths(data) if self._is_annex_b else with_four_byte_lengths(data, self._length)
-        return is_closed_entry(prefixed, self._codec)
+        return annex_b_to_lengths(data) if self._is_annex_b else with_four_byte_lengths(data, self._length)
+
+    def is_entry(self, units: bytes) -> bool:
+        return not self._has_units or is_closed_entry(units, self._codec)
+
+    def changes_with(self, units: bytes) -> bool:
+        """Whether the parameter sets in band are others than the last ones there."""
+        found = sequence_sets(units, self._codec) if units else ()
+        if not found:
+            return False
+        before, self._sets = self._sets, found
+        return before != found
 
     def put(self, packet: Packet[VideoStream]) -> Packet[VideoStream]:
         if self._length == 4:
@@ -200,12 +218,14 @@ class _Framing:
         return with_data(packet, with_four_byte_lengths(bytes(packet), self._length))
 
 
-def _check(segment: Segment, format: VideoFormat, path: Path) -> None:
-    """Decodes its ends, as an engine will: the reader must find the frames that the packets promised."""
-    timeline = Timeline(format, (segment,))
+def _check(segment: Segment, format: VideoFormat, path: Path, changes: Sequence[int]) -> None:
+    """Decodes its ends, as an engine will, and where its parameter sets change: the reader must find the frames that
+    the packets promised."""
+    timeline, num = Timeline(format, (segment,)), segment.num_frames
     last_group = max(0, segment.entry(segment.stop - 1) - segment.start)
+    changed = [number - segment.start for number in changes if segment.start < number < segment.stop]
     try:
-        for start, stop in ((0, 1), (max(last_group, timeline.num_frames - MOST_CHECKED), timeline.num_frames)):
+        for start, stop in ((0, 1), *((at, at + 1) for at in changed), (max(last_group, num - MOST_CHECKED), num)):
             for _ in read(timeline, start, stop, lambda _: str(path)):
                 pass
     except FaultError as error:

@@ -19,6 +19,7 @@ _NAMES: Final = {_SPS: "SPS", _SPS_EXTENSION: "SPS extension", _PPS: "PPS"}
 _HIGHEST_ID: Final = {_SPS: 31, _SPS_EXTENSION: 31, _PPS: 255}
 _HEVC_PARAMETER_SETS: Final = (32, 33, 34)  # VPS, SPS, PPS: in the order in which they need each other
 _DELIMITER: Final = {"h264": 9, "hevc": 35}
+_SEQUENCE_SET: Final = {"h264": 7, "hevc": 33}
 _LOW_PROFILES: Final = (66, 77, 88)  # Baseline, Main, Extended: 4:2:0 of 8 bits, and avcC does not say so
 _PROFILES: Final = (*_LOW_PROFILES, 100, 110, 122, 44, 244)  # each High one decodes those in front of it
 _CHROMA_PROFILES: Final = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
@@ -140,6 +141,12 @@ def is_closed_entry(data: bytes, codec: str) -> bool:
     slices, entries = (range(1, 6), range(5, 6)) if codec == "h264" else (range(32), range(16, 21))
     types = [_type(unit, codec) for unit in _units(data, 4) if unit]
     return next((kind in entries for kind in types if kind in slices), False)
+
+
+def sequence_sets(data: bytes, codec: str) -> tuple[bytes, ...]:
+    """The SPS in a packet (4-byte lengths), which say the picture's size."""
+    _check_codec(codec)
+    return tuple(unit for unit in _units(data, 4) if unit and _type(unit, codec) == _SEQUENCE_SET[codec])
 
 
 def _check_codec(codec: str) -> None:

@@ -36,6 +36,8 @@ class Probe:
     """That are shown."""
     seconds: float
     has_sound: bool
+    is_constant: bool
+    """All frames are equally long."""
     why_converted: tuple[str, ...]
     """Empty where its packets are kept as they are."""
 
@@ -53,7 +55,7 @@ def probe(source: Path | BinaryIO) -> Probe:
     found = survey(source)
     reasons = tuple(why_not_kept(found))
     format = VideoFormat(*house_size(found), found.rate.frame_rate) if reasons else own_format(found)
-    return Probe(found.codec, format, found.num_frames, found.seconds, found.has_sound, reasons)
+    return Probe(found.codec, format, found.num_frames, found.seconds, found.has_sound, found.rate.constant, reasons)
 
 
 def why_not_kept(found: Survey) -> Iterator[str]:

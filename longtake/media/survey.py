@@ -6,11 +6,12 @@ files and addresses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Final
 
 import av
@@ -76,12 +77,15 @@ class Survey:
 
 
 @contextmanager
-def open_video(source: Path | BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    source: Path | BinaryIO, options: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file and finds its video stream. Raises MediaError where it is no video that can be read."""
     if not isinstance(source, Path):
         source.seek(0)
     try:
-        container = av.open(str(source) if isinstance(source, Path) else source, "r", options=dict(OPEN_OPTIONS))
+        file = str(source) if isinstance(source, Path) else source
+        container = av.open(file, "r", options={**OPEN_OPTIONS, **options})
     except FileNotFoundError:
         raise
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
@@ -163,13 +167,26 @@ def survey(source: Path | BinaryIO) -> Survey:
                     packets.add(packet)
         except av.FFmpegError as error:
             raise MediaError(_cut_off(packets, stream)) from error
-        if packets.num < (stream.frames if container.format.name.startswith("mov") else 1):
-            raise MediaError(_cut_off(packets, stream) if packets.num else "the video has no frames")
+        if not packets.num:
+            raise MediaError("the video has no frames")
+        # FFmpeg leaves out groups of which an edit list shows nothing: only without it are all packets counted.
+        expected = stream.frames if container.format.name.startswith("mov") else 0
+        if packets.num < expected and _count_unedited(source) < expected:
+            raise MediaError(_cut_off(packets, stream))
         if first is None:
             raise MediaError("no frame of the video can be decoded")
         if max(first.width, first.height) > MOST_PIXELS_ACROSS:
             raise MediaError(_too_large(first.width, first.height))
         return _summary(container, stream, first, packets)
+
+
+def _count_unedited(source: Path | BinaryIO) -> int:
+    """How many packets there are, whatever an edit list shows of them."""
+    with open_video(source, {"ignore_editlist": "1"}) as (container, stream):
+        try:
+            return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
+        except av.FFmpegError:
+            return 0
 
 
 def _try_decode(stream: VideoStream, packet: av.Packet[VideoStream]) -> list[VideoFrame]:

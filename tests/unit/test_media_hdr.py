@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_below_the_knee_light_is_shown_as_it_is_and_the_peak_is_white() -> None:
 
 def test_brighter_is_never_darker_and_highlights_keep_their_differences() -> None:
     levels = [grey(float(light)) for light in np.geomspace(0.01, 1000, 200)]
-    assert all(later >= earlier - 1e-9 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(levels))
     assert grey(600.0) - grey(203.0) > 0.03
 
 

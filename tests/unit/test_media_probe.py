@@ -90,7 +90,7 @@ def test_what_is_no_whole_video_is_refused_in_a_sentence(name: str, tmp_path: Pa
 
 def test_a_path_and_a_file_object_give_the_same_answer(tmp_path: Path) -> None:
     data = house_bytes(tmp_path)
-    expected = Probe("h264", TINY, 30, 5.0, False, ())
+    expected = Probe("h264", TINY, 30, 5.0, False, True, ())
     assert probe(tmp_path / "source.mp4") == probe(BytesIO(data)) == expected
 
 
@@ -187,7 +187,7 @@ def test_sound_is_noticed(tmp_path: Path) -> None:
     assert probe(write_foreign(tmp_path / "video.mp4", video_frames(moving(12)), sound=True)).has_sound
 
 
-def test_real_footage_has_its_known_formats_and_all_of_it_is_kept(clips: Path) -> None:
+def test_real_footage_has_its_known_formats_and_is_kept(clips: Path) -> None:
     sd, hd = Colour(6, 6, 6, 1), BT709
     known = {
         "mdn_flower.mp4": (VideoFormat(960, 540, Fraction(30000, 1001), Coding(colour=sd)), 150, True),
@@ -202,5 +202,5 @@ def test_real_footage_has_its_known_formats_and_all_of_it_is_kept(clips: Path) -
     for name, (format, num_frames, has_sound) in known.items():
         found = probe(clips / name)
         assert (found.codec, found.format, found.num_frames) == ("h264", format, num_frames), name
-        assert found.is_kept, name
+        assert found.is_kept or name == "cv_vtest.avi", name  # only a closer look shows why it isn't: see `keep`
         assert found.has_sound == has_sound, name

@@ -27,7 +27,7 @@ PERFECT = Seam(24, 1.0, 1.0, 1.0, 0.0)
 
 def take(jump: float, reversal: float | None = None, seed: int = 0) -> Take:
     joins = (replace(PERFECT, jump=jump),)
-    return Take(seed, Rendered(Segment("a", "segments/a.mp4", 0, 1, (0,)), None, (), reversal), joins, joins)
+    return Take(seed, Rendered(Segment("a", "segments/a.mp4", 0, 1, (0,)), None, None, (), reversal), joins, joins)
 
 
 class TestScore:
