@@ -12,13 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from longtake.engines.motion import Motion
+from longtake.footage import Footage, Source, work_file
+from longtake.joining import join, measure_seams, timeline_of
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
 from longtake.media.keep import keep
 from longtake.media.survey import survey
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, Source, join, measure_seams, render, timeline_of, work_file
+from longtake.rendering import render
 from longtake.sources import keep_still
 from longtake.store import Store
 from longtake.timeline import Timeline

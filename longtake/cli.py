@@ -71,7 +71,7 @@ def _exact(_context: click.Context, option: click.Parameter, value: float | None
 def shot_options(command: C) -> C:
     """What `extend`, `animate`, `bridge` and `generate` have in common."""
     for option in (
-        click.option("-o", "--out", "out", type=FILE, required=True, help="The MP4 to write."),
+        click.option("-o", "--out", "out", type=FILE, required=True, help="The file to write: .mp4, or .webm or .gif."),
         click.option(
             "--seconds", type=float, callback=_exact, default=5.0, show_default=True, help="Length of the new part."
         ),

@@ -11,16 +11,20 @@ from typing import Any
 
 from longtake.engines.base import Engine
 from longtake.errors import CallerError, MediaError
+from longtake.footage import Footage, Source, Tell, timeline_in
+from longtake.joining import Heard, join, lay_sound, timeline_of
+from longtake.media.export import Kind, export
+from longtake.media.gif import check_gif
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, Heard, Source, Tell, join, lay_sound, timeline_in, timeline_of
 from longtake.sources import keep_footage, keep_still, match
 from longtake.store import Store
 from longtake.takes import Take, choose, remarks, shoot
 from longtake.timeline import Timeline
 
-SUFFIXES = (".mp4", ".m4v", ".mov")
+SUFFIXES: dict[str, Kind | None] = {".mp4": None, ".m4v": None, ".mov": None, ".webm": "webm", ".gif": "gif"}
+"""How OUT may end → what is made of the finished MP4, if anything."""
 ID = "00000000-0000-0000-0000-000000000000"
 """Stands for the one generation of a run without a server."""
 DOING = {"render": "rendering", "measure": "measuring the seams", "sound": "continuing the sound"}
@@ -58,13 +62,15 @@ def make(
     `out` appears whole or not at all; a file that is there is written over only with `force`. Raises LongtakeError.
     """
     if out.suffix.lower() not in SUFFIXES:
-        raise CallerError(f"what is made is an MP4: OUT must end in {', '.join(SUFFIXES)}, got {out.name}")
+        raise CallerError(f"OUT must end in {', '.join(SUFFIXES)}, got {out.name}")
     with TemporaryDirectory(prefix=".longtake-", dir=_folder_of(out)) as folder:
         store = Store.in_folder(Path(folder))
         before, after = _read_ends(order, store, max_still_pixels, tell)
         if isinstance(before, Footage) and isinstance(after, Footage):
             before, after = match(ID, before, after, store, lambda _, part: tell("matching the two", part))
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
+        if SUFFIXES[out.suffix.lower()] == "gif":
+            check_gif(float(planned.outline.format.seconds(planned.outline.total_frames)))
 
         def told(stage: str, part: float) -> None:
             tell(DOING[stage], 0.02 + 0.94 * part)
@@ -81,7 +87,9 @@ def make(
         key, num_bytes = join(ID, timeline, store)
         made = store.open(key)
         assert isinstance(made, str)
-        _put(Path(made), out, force)
+        whole = _as_kind(Path(made), SUFFIXES[out.suffix.lower()], tell)
+        num_bytes = whole.stat().st_size
+        _put(whole, out, force)
         tell("done", 1.0)
     brought = tuple(what for end in (before, after) if isinstance(end, Footage) for what in end.converted)
     notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *heard.notes, *remarks(takes))))
@@ -111,6 +119,16 @@ def _read(end: str, frame: KeyFrame, store: Store, max_still_pixels: int, tell: 
         )
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
+
+
+def _as_kind(made: Path, kind: Kind | None, tell: Callable[[str, float], None]) -> Path:
+    """The finished MP4, or what is to be made of it."""
+    if kind is None:
+        return made
+    tell(f"writing the {kind}", 0.99)
+    path = made.with_name(f"out.{kind}")
+    export(made, kind, path)
+    return path
 
 
 def _put(made: Path, out: Path, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""From an order and its ends to a finished video: the same few steps in a worker and on the command line.
+"""From an order and its ends to its new part: the same few steps in a worker and on the command line.
 
 It knows engines, media and the store, but no database: how a step is made durable is its caller's affair.
 """
@@ -6,73 +6,27 @@ It knows engines, media and the store, but no database: how a step is made durab
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from longtake.engines.base import Engine, Frames, Shot
 from longtake.errors import FaultError
+from longtake.footage import Look, Source, Tell, again_keys, segment_key, work_file
 from longtake.media.colour import to_yuv
 from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
 from longtake.media.encode import Publish, closed, encode
 from longtake.media.reversal import Mirror
-from longtake.media.seams import Seam, measure
-from longtake.media.sheet import poster
-from longtake.media.sound_continue import continue_sound
-from longtake.media.sound_heard import measure_jump
-from longtake.media.splice import splice
 from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
-from longtake.planning import MOST_CONTEXT_BYTES, Plan
+from longtake.planning import Plan
 from longtake.store import Store
-from longtake.timeline import Segment, Sound, Stamps, Timeline
+from longtake.timeline import Segment, Stamps, Timeline
 from longtake.video import Colour, Still, VideoFormat
 from longtake.watching import Live
-
-
-@dataclass(frozen=True, slots=True)
-class Footage:
-    """A video that is there already: what a parent or a user's file has become."""
-
-    timeline: Timeline
-    seams: tuple[Seam, ...] = ()
-    converted: tuple[str, ...] = ()
-    """What of a user's file could not be kept as it was."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "timeline": self.timeline.to_json(),
-            "seams": [seam.to_json() for seam in self.seams],
-            "notes": list(self.converted),
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Footage:
-        seams = tuple(Seam.from_json(seam) for seam in data["seams"])
-        return cls(Timeline.from_json(data["timeline"]), seams, tuple(data["notes"]))
-
-
-SOUND_NOTE = "Ambient sound goes on under the new part; speech and music are not continued."
-Source = Still | Footage | None
-
-
-def timeline_in(source: Source) -> Timeline | None:
-    """The timeline of footage; None for all else."""
-    return source.timeline if isinstance(source, Footage) else None
-
-
-Tell = Callable[[str, float], None]
-"""Told as long work goes on: the stage, and how much of it is done, 0 to 1. Raises Cancelled where it is to stop."""
-Look = Callable[[], None]
-"""Called again and again where there is no progress to tell of; raises as `Tell` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,34 +59,6 @@ class Rendered:
         tail, lead = (Segment.from_json(data[part]) if data.get(part) else None for part in ("tail", "lead"))
         sha256 = data.get("sha256", "")
         return cls(Segment.from_json(data["segment"]), tail, lead, tuple(data["notes"]), data["reversal"], sha256)
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The sound under the new part."""
-
-    sound: Sound | None = None
-    jump: float | None = None
-    inside: float | None = None
-    """As `media.sound_heard.Jump` has them, in dB."""
-    notes: tuple[str, ...] = ()
-
-    def under(self, rendered: Rendered) -> Rendered:
-        """The new part with this sound."""
-        return replace(rendered, segment=replace(rendered.segment, sound=self.sound)) if self.sound else rendered
-
-    def figures(self) -> dict[str, Any]:
-        """As the answer shows it."""
-        return {"mode": "continue" if self.sound else "silence", "jump": self.jump, "inside": self.inside}
-
-    def to_json(self) -> dict[str, Any]:
-        sound = self.sound.to_json() if self.sound else None
-        return {"sound": sound, "jump": self.jump, "inside": self.inside, "notes": list(self.notes)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Heard:
-        sound = Sound.from_json(data["sound"]) if data["sound"] else None
-        return cls(sound, data["jump"], data["inside"], tuple(data["notes"]))
 
 
 def render(
@@ -173,99 +99,9 @@ def render(
     return Rendered(segment, tail, lead, tuple(notes), mirror.reversal(), sha256)
 
 
-def lay_sound(
-    id: str, order: Order, plan: Plan, rendered: Rendered, take: int, store: Store, tell: Tell
-) -> dict[str, Any]:
-    """Makes sound for the new part of a take that goes on from what is beside it: JSON for `Heard.from_json`."""
-    key, num_frames, seed = sound_key(id, take), plan.outline.num_frames, seed_of(order, take)
-    timeline, first = timeline_of(plan, rendered)
-    alive = partial(tell, "sound", 1.0)
-    with work_file(store, key) as path:
-        made = continue_sound(timeline, first, num_frames, seed, store.open, path, loop=order.loop, alive=alive)
-        if isinstance(made, str):
-            return Heard(notes=(f"The new part is silent: {made}.",)).to_json()
-        store.put_file(key, path)
-    heard = Heard(Sound(key, made), notes=(SOUND_NOTE,))
-    timeline, _ = timeline_of(plan, heard.under(rendered))
-    jump = measure_jump(timeline, first, num_frames, store.open)
-    return replace(heard, jump=round(jump.joins, 2), inside=round(jump.inside, 2)).to_json()
-
-
 def seed_of(order: Order, take: int) -> int:
     """The seed of a take, which counts from 0: the order's own, and those that follow it."""
     return ((order.seed or 0) + take) % 2**32
-
-
-def segment_key(id: str, take: int = 0) -> str:
-    """Where a take's new part is kept; takes count from 0."""
-    return f"segments/{id}-take{take + 1}.mp4" if take else f"segments/{id}.mp4"
-
-
-def sound_key(id: str, take: int = 0) -> str:
-    """Where the sound of a take's new part is kept, where it has any."""
-    return f"{segment_key(id, take).removesuffix('.mp4')}-sound.mp4"
-
-
-def again_keys(id: str) -> tuple[str, str]:
-    """Where the frames at the cuts that had to be encoded again are kept: those of frame0, those of frame1."""
-    return f"segments/{id}-tail.mp4", f"segments/{id}-lead.mp4"
-
-
-def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
-    """The finished video's timeline, and the frame at which the new part begins."""
-    new = (rendered.tail, rendered.segment, rendered.lead)
-    timeline = Timeline(plan.outline.format, tuple(segment for segment in new if segment))
-    if plan.rest:
-        timeline += plan.rest
-    if plan.head:
-        timeline = plan.head + timeline
-    return timeline, plan.outline.before_stop
-
-
-def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int]:
-    """Writes the finished MP4 by copying packets: its key and its size in bytes."""
-    key = f"videos/{id}.mp4"
-    with work_file(store, key) as path:
-        splice(timeline, store.open, path)
-        return key, store.put_file(key, path)
-
-
-def measure_seams(
-    plan: Plan, order: Order, timeline: Timeline, before: Source, after: Source, store: Store
-) -> tuple[Seam, ...]:
-    """The figures of the joins that are new, and of those that the parents had, at their new places."""
-    new_start = plan.outline.before_stop
-    new_stop = new_start + plan.outline.num_frames
-    shift = new_stop - plan.outline.after_start
-    seams: list[Seam] = []
-    if isinstance(before, Footage):
-        seams += [seam for seam in before.seams if 0 < seam.frame < new_start]
-        seams.append(_seam(timeline, new_start, new_start, store))
-    if isinstance(after, Footage):
-        seams.append(_seam(timeline, new_stop, new_stop, store))
-        seams += [
-            replace(seam, frame=seam.frame + shift) for seam in after.seams if seam.frame > plan.outline.after_start
-        ]
-    if order.loop:
-        seams.append(replace(_seam(timeline, timeline.num_frames, 0, store), frame=0))
-    return tuple(seams)
-
-
-def make_poster(id: str, timeline: Timeline, store: Store) -> str:
-    """A JPEG of the video's first frame: its key."""
-    key = f"images/{id}.jpg"
-    store.put(key, poster(read_all(timeline, 0, 1, store.open)))
-    return key
-
-
-def _seam(timeline: Timeline, left: int, right: int, store: Store) -> Seam:
-    """The join of the second that ends ahead of frame `left` with the one that begins at frame `right`."""
-    frame_bytes = timeline.format.width * timeline.format.height * 3 // 2
-    second = max(2, min(timeline.format.num_frames(Fraction(1)), MOST_CONTEXT_BYTES // 2 // frame_bytes))
-    stop = min(timeline.num_frames, right + second)
-    with ThreadPoolExecutor(1) as pool:
-        after = pool.submit(read_all, timeline, right, stop, store.open)
-        return measure(read_all(timeline, max(0, left - second), left, store.open), after.result(), left)
 
 
 def _shot(
@@ -386,13 +222,3 @@ class _Report:
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
-
-
-@contextmanager
-def work_file(store: Store, key: str) -> Iterator[Path]:
-    """Where an object is made before it is one; nothing is left there."""
-    path = (store.work_folder or Path(gettempdir())) / f"{time.monotonic_ns()}-{Path(key).name}"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from longtake.errors import CallerError, FetchError, MediaError, UnknownError
 from longtake.fetch import Fetcher
+from longtake.footage import Footage, Tell, work_file
 from longtake.frames import Frames
 from longtake.media.colour import to_colour
 from longtake.media.decode import read
@@ -25,7 +26,6 @@ from longtake.media.sound_keep import keep_sound
 from longtake.media.stills import normalise
 from longtake.media.survey import Survey, survey
 from longtake.planning import common_format
-from longtake.rendering import Footage, Tell, work_file
 from longtake.store import Store
 from longtake.timeline import Segment, Sound, Timeline
 from longtake.video import Still, VideoFormat

@@ -12,21 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from longtake.engines.base import Engine
+from longtake.footage import Source, Tell, again_keys, segment_key, sound_key
+from longtake.joining import measure_seams, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import Order
 from longtake.planning import Plan
-from longtake.rendering import (
-    Rendered,
-    Source,
-    Tell,
-    again_keys,
-    measure_seams,
-    render,
-    seed_of,
-    segment_key,
-    sound_key,
-    timeline_of,
-)
+from longtake.rendering import Rendered, render, seed_of
 from longtake.store import Store
 from longtake.watching import forget_live
 

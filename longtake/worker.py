@@ -13,22 +13,12 @@ import structlog
 from longtake.engines.base import Engine
 from longtake.errors import CallerError, Cancelled, FaultError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
+from longtake.footage import Footage, Source, Tell, timeline_in, work_file
+from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import MOST_TAKES, KeyFrame
 from longtake.planning import plan
 from longtake.records import FailureKind, Generation, Records, Result
-from longtake.rendering import (
-    Footage,
-    Heard,
-    Source,
-    Tell,
-    join,
-    lay_sound,
-    make_poster,
-    timeline_in,
-    timeline_of,
-    work_file,
-)
 from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still, match
 from longtake.store import Store
 from longtake.takes import choose, drop, leave_nothing, remarks, shoot

@@ -20,11 +20,12 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from longtake.engines.base import Capabilities, Frames, Report, Shot
+from longtake.joining import join, timeline_of
 from longtake.media.nal import parameter_set_ids
 from longtake.media.planes import empty_frames
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import join, render, timeline_of
+from longtake.rendering import render
 from longtake.sources import keep_footage
 from longtake.store import Store
 from longtake.timeline import Timeline

@@ -23,11 +23,13 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
 from longtake.engines.base import Capabilities, Frames, Report, Shot
+from longtake.footage import Footage, timeline_in
+from longtake.joining import join, timeline_of
 from longtake.media.encode import encode
 from longtake.media.planes import empty_frames
 from longtake.orders import KeyFrame, Order
 from longtake.planning import Plan, plan
-from longtake.rendering import Footage, join, render, timeline_in, timeline_of
+from longtake.rendering import render
 from longtake.sources import keep_footage
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline

@@ -10,11 +10,13 @@ import pytest
 
 from longtake.engines.motion import Motion
 from longtake.errors import UnknownError
+from longtake.footage import Footage
+from longtake.joining import join, measure_seams, timeline_of
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
-from longtake.rendering import Footage, join, measure_seams, render, timeline_of
+from longtake.rendering import render
 from longtake.store import CHUNK_BYTES, Store
 from longtake.timeline import Segment, Timeline
 from tests.footage import TINY, moving, same

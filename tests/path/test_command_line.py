@@ -293,7 +293,7 @@ def test_what_is_extended_is_never_written_over(folder: Path) -> None:
 
 
 def test_a_name_that_promises_another_container_is_refused(folder: Path) -> None:
-    assert "must end in .mp4" in refused(folder, "extend", FIRST, "-o", "x.webm", "--seconds", "1")
+    assert "must end in .mp4" in refused(folder, "extend", FIRST, "-o", "x.mkv", "--seconds", "1")
 
 
 def test_an_image_keeps_its_own_shape(folder: Path) -> None:
@@ -301,3 +301,15 @@ def test_an_image_keeps_its_own_shape(folder: Path) -> None:
     made(folder, "animate", "tall.png", "-o", "tall.mp4", "--seconds", "0.5", "--resolution", "540p", "--fps", "8")
     format = probe(folder / "tall.mp4").format
     assert (format.width, format.height) == (540, 720)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("x.webm", "vp9"), ("x.gif", "gif")])
+def test_what_is_made_can_be_another_kind_of_file(name: str, codec: str, tmp_path: Path) -> None:
+    made(tmp_path, "generate", "the sea", "-o", name, "--seconds", "0.5")
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].codec_context.name in {codec, f"lib{codec}"}
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_gif_of_more_than_a_minute_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
+    assert "60 s" in refused(tmp_path, "generate", "the sea", "-o", "x.gif", "--seconds", "61")

@@ -13,9 +13,9 @@ import pytest
 from av.container import InputContainer
 
 from longtake.errors import OrderError
+from longtake.footage import again_keys, segment_key, sound_key
 from longtake.media.ambience import spectral_jump
 from longtake.orders import Order
-from longtake.rendering import again_keys, segment_key, sound_key
 from longtake.store import Store
 from longtake.takes import leave_nothing
 from tests.path.test_command_line import longtake

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from longtake.errors import ConflictError
+from longtake.footage import Footage
 from longtake.media.colour import to_colour
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
-from longtake.rendering import Footage
 from longtake.sources import keep_footage, match
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
