@@ -18,8 +18,7 @@ from longtake.confined import Confined
 from longtake.errors import ConflictError, FaultError, LongtakeError, MediaError, UnknownError, WorldError
 from longtake.media.export import KINDS, Kind, export
 from longtake.media.gif import check_gif
-from longtake.records import Generation
-from longtake.records.generations import Result
+from longtake.records import Generation, Result
 from longtake.store import CHUNK_BYTES, Store
 
 MOST_WAITING: Final = 8

@@ -27,8 +27,7 @@ from fastapi import FastAPI
 from longtake.fetch import Fetcher, FetchRules
 from longtake.incoming import Incoming
 from longtake.planning import Capabilities
-from longtake.records import Changes, Keys, Records, migrate, open_database
-from longtake.records.generations import Result
+from longtake.records import Changes, Keys, Records, Result, migrate, open_database
 from longtake.service import Service
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline

@@ -2,7 +2,8 @@
 
 from longtake.records.changes import Change, Changes
 from longtake.records.database import migrate, open_database
-from longtake.records.generations import FailureKind, Generation, Records, Result, State
+from longtake.records.generation import FailureKind, Generation, Result, State
+from longtake.records.generations import Records
 from longtake.records.keys import Key, Keys
 from longtake.records.uploads import PartialUpload, Upload
 

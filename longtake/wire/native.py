@@ -15,13 +15,8 @@ from longtake.records import Generation
 from longtake.wire.answers import RANKS
 from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
 from longtake.wire.events import event_stream
-from longtake.wire.native_models import (
-    NativeAnswer,
-    NativeBody,
-    NativeDetail,
-    NativePage,
-    native_fields,
-)
+from longtake.wire.native_answers import NativeAnswer, NativeDetail, NativePage, native_fields
+from longtake.wire.native_models import NativeBody
 from longtake.wire.refusals import refusals, shape
 
 LastEventId = Annotated[

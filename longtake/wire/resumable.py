@@ -24,7 +24,7 @@ from longtake.records import PartialUpload, Upload
 from longtake.wire.digests import CHECKSUMS, Checksum, metadata_of, told_sha256
 from longtake.wire.door import BEARER, Caller, Door, Problem, in_thread, route_class
 from longtake.wire.hands import Hands
-from longtake.wire.native_models import UploadAnswer, upload_answer
+from longtake.wire.native_answers import UploadAnswer, upload_answer
 from longtake.wire.refusals import refusals, shape
 from longtake.wire.uploads import receive_file
 
