@@ -22,6 +22,10 @@ __all__ = ["Opener", "read", "read_all"]
 
 THREADS = 2
 PLAIN = ("yuv420p", "yuvj420p")
+FAR = 48
+"""Frames."""
+MOST_LEADING = 16
+"""So many frames may be coded after a key frame and shown ahead of it: they need the group before."""
 
 
 def read(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iterator[Frames]:
@@ -88,15 +92,36 @@ def _progressive(
 def _decode(
     source: OpenObject, entry: int, first: int, last: int, coding: Coding, look: Callable[[], object]
 ) -> Iterator[VideoFrame]:
+    """The frames `[first, last)`; `entry` is the closed key frame before them.
+
+    Where that is far away, groups are open: their key frames do for looking, though not for joining.
+    """
+    if first - entry > FAR:
+        has_begun = False
+        try:
+            for frame in _decode_from(source, first - MOST_LEADING, first, last, coding, look):
+                has_begun = True
+                yield frame
+            return
+        except FaultError:
+            if has_begun:
+                raise
+    yield from _decode_from(source, entry, first, last, coding, look)
+
+
+def _decode_from(
+    source: OpenObject, entry: int, first: int, last: int, coding: Coding, look: Callable[[], object]
+) -> Iterator[VideoFrame]:
+    """Enters the object at the last key frame that its index knows ahead of `entry`."""
     context = source.stream.codec_context
-    context.thread_type = ThreadType.FRAME
-    context.thread_count = THREADS
+    if not context.is_open:
+        context.thread_type = ThreadType.FRAME
+        context.thread_count = THREADS
     context.skip_frame = "DEFAULT"
     expected = context.width, context.height, coding.pix_fmt
     wanted = first
     try:
-        if entry:
-            source.enter_at(entry)
+        source.enter_at(entry)
         for frame in source.container.decode(source.stream):
             look()
             number = source.number(frame.pts)

@@ -18,7 +18,17 @@ from longtake.media.keep import NotKept, keep
 from longtake.media.survey import survey
 from longtake.timeline import Segment
 from longtake.video import VideoFormat
-from tests.footage import frames_and_times, keep_as_it_is, moving, opener, timeline, video_frames, write_foreign
+from tests.footage import (
+    decode_linearly,
+    frames_and_times,
+    keep_as_it_is,
+    moving,
+    opener,
+    same,
+    timeline,
+    video_frames,
+    write_foreign,
+)
 from tests.kinds import BY_NAME
 
 NO_B_FRAMES = {"x264-params": "bframes=0:keyint=12"}
@@ -112,3 +122,29 @@ def test_an_object_of_another_size_than_its_header_says_is_a_fault(tmp_path: Pat
     assert read_all(timeline(whole, format=twelve), 0, 12, opener(tmp_path)).num_frames == 12
     with pytest.raises(FaultError, match="broken at frame 12"):
         read_all(timeline(whole, format=twelve), 10, 14, opener(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"x264-params": "open-gop=1:bframes=3:keyint=24:scenecut=0"}),
+        ("libx265", {"x265-params": "log-level=error:open-gop=1:bframes=3:keyint=24"}),
+    ],
+)
+def test_the_end_of_footage_with_open_groups_is_read_from_its_last_group(
+    codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    source = write_foreign(tmp_path / "a.mp4", video_frames(moving(240)), codec=codec, options=options)
+    kept, format = keep_as_it_is(source, tmp_path, "kept.mp4")
+    assert kept.key_frames == (0,)
+    footage, decoded = timeline(kept, format=format), 0
+
+    def look() -> None:
+        nonlocal decoded
+        decoded += 1
+
+    whole, _ = decode_linearly(source)
+    for start in (180, 191, 192, 193, 237):
+        decoded = 0
+        assert same(read_all(footage, start, start + 3, opener(tmp_path), look), whole[start : start + 3])
+        assert decoded < 80
