@@ -143,7 +143,7 @@ def outline(order: Order, before: Extent | None, after: Extent | None, capabilit
 
 
 def common_format(formats: Sequence[VideoFormat]) -> VideoFormat:
-    """That of a video made of these: the first one's, or the one's that is coded otherwise than we code.
+    """That of a video made of these: H.264, which plays everywhere, before all else; what a user brought before ours.
 
     Raises ConflictError where their sizes or rates differ.
     """
@@ -151,8 +151,10 @@ def common_format(formats: Sequence[VideoFormat]) -> VideoFormat:
     if (first.width, first.height, first.frame_rate) != (last.width, last.height, last.frame_rate):
         raise ConflictError(
             f"frame0 is {first} and frame1 is {last}: a bridge joins videos of one size and frame rate",
-            field="keyframes.frame1.id",
+            field="keyframes.frame1",
         )
+    if first.coding.codec != last.coding.codec:
+        return last if last.coding.codec == HOUSE.codec else first
     return last if first.coding == HOUSE else first
 
 

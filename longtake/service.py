@@ -16,7 +16,7 @@ from longtake.errors import CallerError, ConflictError, MediaError, OrderError
 from longtake.exports import Exports
 from longtake.fetch import FetchRules, check_url
 from longtake.incoming import Incoming, PartialFile
-from longtake.media.probe import probe
+from longtake.media.probe import is_video, probe
 from longtake.media.stills import normalise
 from longtake.orders import MOST_TAKES, KeyFrame, Order
 from longtake.planning import Capabilities, Extent, check_engine, outline
@@ -154,10 +154,10 @@ class Service:
         if sha256 is not None and digest != sha256:
             raise OrderError(f"the file's SHA-256 is {digest}, not {sha256} as was said: send it again", field="sha256")
         id = id or str(uuid.uuid4())
-        try:
-            upload = self._upload_image(id, account, path, digest)
-        except MediaError as not_an_image:
-            upload = self._upload_video(id, account, path, digest, not_an_image)
+        if is_video(path):
+            upload = self._upload_video(id, account, path, digest)
+        else:
+            upload = self._upload_unknown(id, account, path, digest)
         self._records.add_upload(upload)
         return upload
 
@@ -197,11 +197,18 @@ class Service:
         now = time.time()
         return Upload(id, account, "image", f"uploads/{id}.png", width, height, None, None, num_bytes, sha256, now)
 
-    def _upload_video(self, id: str, account: str, path: Path, sha256: str, not_an_image: MediaError) -> Upload:
+    def _upload_unknown(self, id: str, account: str, path: Path, sha256: str) -> Upload:
+        """An image, or a video whose first bytes do not say so."""
         try:
-            found = self._confined.call(probe, _seconds_for(path), path)
-        except MediaError as not_a_video:
-            raise MediaError(f"neither an image nor a video: {not_an_image}; {not_a_video}") from None
+            return self._upload_image(id, account, path, sha256)
+        except MediaError as not_an_image:
+            try:
+                return self._upload_video(id, account, path, sha256)
+            except MediaError as not_a_video:
+                raise MediaError(f"neither an image nor a video: {not_an_image}; {not_a_video}") from None
+
+    def _upload_video(self, id: str, account: str, path: Path, sha256: str) -> Upload:
+        found = self._confined.call(probe, _seconds_for(path), path)
         num_bytes, key = path.stat().st_size, f"uploads/{id}.video"
         self._store.put_file(key, path)
         made, now = found.format, time.time()

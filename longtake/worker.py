@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import structlog
 
 from longtake.engines.base import Engine
-from longtake.errors import CallerError, Cancelled, FaultError, LongtakeError, WorldError
+from longtake.errors import CallerError, Cancelled, FaultError, FetchError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
 from longtake.footage import Footage, Source, Tell, timeline_in, work_file
-from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
+from longtake.joining import Heard, join, lay_sound, make_poster, sound_remarks, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import MOST_TAKES, KeyFrame
 from longtake.planning import plan
@@ -117,7 +117,8 @@ class Worker:
 
         # 8 all objects are there: one commit
         converted = tuple(dict.fromkeys((*_converted(before), *_converted(after))))
-        notes = (*planned.outline.notes, *converted, *rendered.notes, *heard.notes, *remarks(takes))
+        heard_notes = (*heard.notes, *sound_remarks(timeline, self._store))
+        notes = (*planned.outline.notes, *converted, *rendered.notes, *heard_notes, *remarks(takes))
         result = Result(
             timeline=timeline,
             new_start=new_start,
@@ -158,6 +159,8 @@ class Worker:
                 return {"footage": keep_footage(path, f"sources/{name}", f"url:{name}", self._store, tell).to_json()}
         except CallerError as error:
             raise at_end(end, error) from error
+        except FetchError as error:
+            raise FetchError(f"keyframes.{end}: {error}") from error
 
     def _bring_upload(self, generation: Generation, id: str, tell: Tell) -> dict[str, Any]:
         upload = self._records.get_upload(id, generation.account)

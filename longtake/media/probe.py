@@ -10,10 +10,13 @@ from typing import BinaryIO, Final
 
 from longtake.errors import MediaError
 from longtake.media.decode import plain_name
+from longtake.media.stills import image_format
 from longtake.media.survey import MOST_PIXELS_ACROSS, Survey, survey
 from longtake.video import Coding, Colour, VideoFormat
 
 FULL_RANGE: Final = 2
+GIF_BYTES: Final = 2**24
+"""As far as a second frame is looked for."""
 HDR_TRANSFERS: Final = {16: "PQ", 18: "HLG"}
 PIXEL_FORMATS: Final = {
     "h264": ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
@@ -44,6 +47,16 @@ class Probe:
     @property
     def is_kept(self) -> bool:
         return not self.why_converted
+
+
+def is_video(path: Path) -> bool:
+    """Whether its first bytes announce a video rather than an image. A GIF that moves is one."""
+    with path.open("rb") as file:
+        start = file.read(GIF_BYTES)
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return start.count(b"\x21\xf9\x04") > 1  # a graphic control for each frame
+    is_container = start[4:8] == b"ftyp" or start[:4] == b"\x1aE\xdf\xa3" or start[8:12] == b"AVI "
+    return is_container and image_format(start[:4096]) is None
 
 
 def probe(source: Path | BinaryIO) -> Probe:

@@ -78,6 +78,8 @@ class SoundTrack:
         self._alike = {key for key, sound in sounds.items() if plays_alike(self.sound, sound)}
         coded_anew = {key for key in sounds if key not in self._alike and can_be_coded_as(self.sound, sounds[key])}
         self._runs = [run for run in runs if run.key in self._alike | coded_anew]
+        self.coded_anew = tuple(sorted(coded_anew))
+        """Objects whose sound is coded otherwise than the first one's, and is encoded again."""
         self.left_out = tuple(key for key in sounds if key not in self._alike | coded_anew)
         """Objects that are silent: their sound can't be brought to the first one's coding."""
         self._silence = silence_like(self.sound)

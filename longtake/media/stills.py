@@ -129,7 +129,7 @@ def _read(file: BinaryIO, max_pixels: int, at_least: tuple[int, int] | None) -> 
     file.seek(0)
     if not head:
         raise MediaError("the image is empty: 0 bytes")
-    name = _image_format(head)
+    name = image_format(head)
     if name is None:
         raise MediaError(f"got {_what_it_seems(head)}, not an image that can be read; allowed: {ALLOWED}")
     try:
@@ -226,7 +226,7 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _image_format(head: bytes) -> str | None:
+def image_format(head: bytes) -> str | None:
     """Pillow's name of the format that the first bytes announce, if it is one of those allowed."""
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"

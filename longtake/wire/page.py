@@ -39,7 +39,7 @@ def page(document: dict[str, Any], base_url: str) -> str:
 
 
 def _call(path: str, method: str, call: dict[str, Any], base_url: str) -> str:
-    parts = ["curl"] if method == "GET" else ["curl", "-X", method]
+    parts = ["curl", *{"GET": [], "HEAD": ["-I"]}.get(method, ["-X", method])]
     parts.append(f"'{base_url}{path}'")
     if call.get("security"):
         parts.append("-H 'Authorization: Bearer KEY'")
