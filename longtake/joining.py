@@ -87,7 +87,7 @@ def sound_remarks(timeline: Timeline, store: Store) -> tuple[str, ...]:
 def make_poster(id: str, timeline: Timeline, store: Store) -> str:
     """A JPEG of the video's first frame: its key."""
     key = f"images/{id}.jpg"
-    store.put(key, poster(read_all(timeline, 0, 1, store.open)))
+    store.put(key, poster(read_all(timeline, 0, 1, store.open), pixel_aspect=timeline.format.pixel_aspect))
     return key
 
 

@@ -21,6 +21,7 @@ from longtake.media.stills import normalise
 from longtake.orders import MOST_TAKES, KeyFrame, Order
 from longtake.planning import Capabilities, Extent, check_engine, outline
 from longtake.records import Generation, Key, PartialUpload, Records, Upload
+from longtake.sources import forget_matched
 from longtake.store import Store
 from longtake.watching import Watch
 
@@ -144,6 +145,7 @@ class Service:
         for stem in (f"segments/{id}", *takes, *others):
             for suffix in (".mp4", ".json", "-sound.mp4"):
                 self._store.delete(f"{stem}{suffix}")
+        forget_matched(id, self._store)
 
     def upload(self, account: str, path: Path, *, id: str | None = None, sha256: str | None = None) -> Upload:
         """Keeps the file at `path`, an image or a video, and removes it there.

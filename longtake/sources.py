@@ -145,8 +145,18 @@ def match(id: str, before: Footage, after: Footage, store: Store, tell: Tell) ->
         if end.timeline.format == wanted:
             ends.append(end)
         else:
-            ends.append(_recoded(f"sources/{id}-{name}-match", name, end, wanted, store, tell))
+            ends.append(_recoded(f"{_matched(id)}/{name}", name, end, wanted, store, tell))
     return ends[0], ends[1]
+
+
+def forget_matched(id: str, store: Store) -> None:
+    """Removes what was encoded again for this bridge."""
+    for key in list(store.keys(_matched(id))):
+        store.delete(key)
+
+
+def _matched(id: str) -> str:
+    return f"sources/{id}-match"
 
 
 def _recoded(stem: str, name: str, footage: Footage, format: VideoFormat, store: Store, tell: Tell) -> Footage:

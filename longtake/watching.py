@@ -23,6 +23,8 @@ from longtake.timeline import Segment, Timeline
 PLAYABLE = ("h264", "hevc", "vp9")
 """Codecs that HLS players take."""
 LEAST_TARGET = Fraction(2)
+MOST_SECONDS = 30
+"""Of one part: it is put together in memory."""
 
 
 class Live:
@@ -84,6 +86,11 @@ class Watch:
             raise UnknownError(f"there is nothing yet to be watched of generation {generation.id}")
         if found.shown.format.coding.codec not in PLAYABLE:
             raise UnknownError(f"HLS players do not take {found.shown.format.coding.codec}: fetch the video itself")
+        if any(stretch.seconds > MOST_SECONDS for stretch in (*stretches(found.shown), *stretches(found.rest))):
+            raise UnknownError(
+                f"a player would have to fetch more than {MOST_SECONDS} s of it at once, for so far apart are its key"
+                " frames: fetch the video itself"
+            )
         return found
 
     def playlist(self, address: Callable[[str], str]) -> str:

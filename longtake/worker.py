@@ -19,7 +19,7 @@ from longtake.media.seams import Seam
 from longtake.orders import MOST_TAKES, KeyFrame
 from longtake.planning import plan
 from longtake.records import FailureKind, Generation, Records, Result
-from longtake.sources import at_end, fetch_patiently, find_footage, keep_footage, keep_still, match
+from longtake.sources import at_end, fetch_patiently, find_footage, forget_matched, keep_footage, keep_still, match
 from longtake.store import Store
 from longtake.takes import choose, drop, leave_nothing, remarks, shoot
 from longtake.video import Still
@@ -184,6 +184,7 @@ class Worker:
             generation = self._records.get(id)
             if generation.state == "failed":
                 leave_nothing(id, generation.order.takes, self._store)
+                forget_matched(id, self._store)
             elif generation.state == "completed":
                 forget_live(id, self._store)
         except Exception:

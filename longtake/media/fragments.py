@@ -75,7 +75,8 @@ class Fragments:
         self._open_object = open_object
         self._clock = Clock(timeline)
         self._headers = Headers(timeline, open_object, (parameter_sets(timeline.format),) if ours else ())
-        self._sound = sound_track(timeline, open_object)
+        sound = sound_track(timeline, open_object)
+        self._sound = None if sound and sound.coded_anew else sound  # for each part it would be encoded from its start
 
     def header(self) -> bytes:
         """The media initialization section."""

@@ -138,7 +138,7 @@ class _Picture:
 
     def __init__(self, found: Survey, format: VideoFormat) -> None:
         self.stored_size = square_size(found)
-        self.quarter_turns = found.rotation // 90
+        self.quarter_turns, self.is_mirrored = found.rotation // 90, found.is_mirrored
         self.size = format.width, format.height
         self.matrix = source_matrix(found)
         self.scaler = VideoReformatter()
@@ -153,6 +153,7 @@ class _Picture:
         else:
             home = to_house_colour(self.scaler, frame, self.matrix, source_range(frame), self.stored_size)
         upright = [np.rot90(rows(plane), self.quarter_turns) for plane in home.planes]
+        upright = [plane[::-1] for plane in upright] if self.is_mirrored else upright
         width, height = self.size
         left = (upright[0].shape[1] - width) // 4
         top = (upright[0].shape[0] - height) // 4
@@ -183,6 +184,8 @@ def _remarks(found: Survey, format: VideoFormat) -> Iterator[str]:
         yield "interlaced → progressive"
     if found.rotation:
         yield f"turned upright by {found.rotation}° counter-clockwise"
+    if found.is_mirrored:
+        yield "mirrored → as it is shown"
     stored, upright = (found.width, found.height), square_size(found)
     if stored != upright:
         yield f"{_size(stored)} in pixels of {found.sample_aspect} → {_size(upright)} in square pixels"

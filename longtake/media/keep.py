@@ -20,13 +20,16 @@ from longtake.media.decode import read
 from longtake.media.encode import MP4_OPTIONS
 from longtake.media.nal import (
     annex_b_to_lengths,
+    in_band,
     is_closed_entry,
     is_length_prefixed,
     nal_length_size,
+    parameter_sets_in,
     sequence_sets,
     with_four_byte_lengths,
 )
 from longtake.media.output import whole_file, with_data
+from longtake.media.packets import MOST_TIMESCALE
 from longtake.media.probe import own_format
 from longtake.media.rates import Rate, fits
 from longtake.media.survey import Survey, open_video
@@ -39,8 +42,6 @@ LENGTH_SIZE_AT: Final = {"h264": 4, "hevc": 21}
 """Which byte of avcC and hvcC holds the size of the lengths, less one, in its last two bits."""
 MOST_CHECKED: Final = 48
 """Frames that are decoded at the end to see that all is as it seems."""
-MOST_TIMESCALE: Final = 2**31 - 1
-"""Units a second that an MP4 can count in."""
 
 
 class NotKept(LongtakeError):
@@ -164,6 +165,8 @@ def _copy(
                 raise NotKept("its packets are not the same when they are read twice")
             progress(place / len(stamping.order))
             units = framing.units_of(packet)
+            if packet.is_keyframe:
+                framing.check_sets(packet, units)
             if packet.is_keyframe and framing.is_entry(units):
                 key_frames.append(stamping.order[place])
             if framing.changes_with(units):
@@ -187,6 +190,9 @@ class _Framing:
         self._is_annex_b = self._has_units and not is_length_prefixed(self._record)
         self._length = nal_length_size(self._record) if self._has_units and not self._is_annex_b else 4
         self._sets: tuple[bytes, ...] | None = None
+        known = self._has_units and not self._is_annex_b
+        self._header = parameter_sets_in(in_band(self._record, self._codec), self._codec) if known else None
+        self._has_others = False
 
     def set_header(self, output: VideoStream) -> None:
         if self._length != 4:
@@ -203,6 +209,20 @@ class _Framing:
 
     def is_entry(self, units: bytes) -> bool:
         return not self._has_units or is_closed_entry(units, self._codec)
+
+    def check_sets(self, packet: Packet[VideoStream], units: bytes) -> None:
+        """Raises NotKept where a key frame needs parameter sets that neither it nor the header has: after a join, or a
+        cut, nobody would have told them."""
+        if packet.has_sidedata("new_extradata"):
+            raise NotKept("its header changes on the way")
+        if not self._has_units:
+            return
+        found = parameter_sets_in(units, self._codec)
+        if self._header is None:  # Annex B: the first key frame's become the header's
+            self._header = found
+        self._has_others |= not found <= self._header
+        if self._has_others and not found and self.is_entry(units):
+            raise NotKept("its parameter sets change, and are not repeated at each key frame")
 
     def changes_with(self, units: bytes) -> bool:
         """Whether the parameter sets in band are others than the last ones there."""

@@ -149,6 +149,13 @@ def sequence_sets(data: bytes, codec: str) -> tuple[bytes, ...]:
     return tuple(unit for unit in _units(data, 4) if unit and _type(unit, codec) == _SEQUENCE_SET[codec])
 
 
+def parameter_sets_in(data: bytes, codec: str) -> frozenset[bytes]:
+    """All parameter sets in a packet (4-byte lengths)."""
+    _check_codec(codec)
+    kinds = (_SPS, _PPS) if codec == "h264" else _HEVC_PARAMETER_SETS
+    return frozenset(unit for unit in _units(data, 4) if unit and _type(unit, codec) in kinds)
+
+
 def _check_codec(codec: str) -> None:
     if codec not in _DELIMITER:
         raise ValueError(f'codec must be "h264" or "hevc", got "{codec}"')

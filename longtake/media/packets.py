@@ -25,6 +25,9 @@ from longtake.media.objects import Opener, OpenObject, open_segment
 from longtake.media.output import with_data
 from longtake.timeline import Segment, Timeline
 
+MOST_TIMESCALE: Final = 2**31 - 1
+"""Units a second that an MP4 can count in."""
+FINEST: Final = 90_000
 TURN_SECONDS: Final = Fraction(1, 2)
 """Of one stream's packets together, where there are several."""
 
@@ -35,21 +38,22 @@ class Clock:
     def __init__(self, timeline: Timeline) -> None:
         rate = timeline.format.frame_rate
         stamps = {segment.stamps.time_base.denominator for segment in timeline.segments if segment.stamps}
-        self.time_base = Fraction(1, lcm(rate.numerator, *stamps)) if stamps else 1 / rate
-        self._frame = int(1 / rate / self.time_base)
+        common = lcm(rate.numerator, *stamps)
+        self.time_base = Fraction(1, common if common <= MOST_TIMESCALE else FINEST) if stamps else 1 / rate
+        self._frame = 1 / rate / self.time_base
         self.delay = max(self._delay(segment) for segment in timeline.segments)
 
     def ticks(self, segment: Segment, start: int, stop: int) -> int:
         """How long the frames `[start, stop)` of a segment's object last."""
         if segment.stamps is None:
-            return (stop - start) * self._frame
+            return round((stop - start) * self._frame)
         pts = segment.stamps.pts
-        return int((pts[stop] - pts[start]) * segment.stamps.time_base / self.time_base)
+        return round((pts[stop] - pts[start]) * segment.stamps.time_base / self.time_base)
 
     def _delay(self, segment: Segment) -> int:
         """The longest that a packet of it must be decoded ahead of its frame's time."""
         if segment.stamps is None or not segment.reorder:
-            return segment.reorder * self._frame
+            return round(segment.reorder * self._frame)
         last = len(segment.stamps.pts) - 1
         return max(self.ticks(segment, k, min(k + segment.reorder, last)) for k in range(last))
 

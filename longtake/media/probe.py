@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 from longtake.errors import MediaError
 from longtake.media.decode import plain_name
+from longtake.media.rates import Rate
 from longtake.media.stills import image_format
 from longtake.media.survey import MOST_PIXELS_ACROSS, Survey, survey
 from longtake.video import Coding, Colour, VideoFormat
@@ -83,7 +84,9 @@ def why_not_kept(found: Survey) -> Iterator[str]:
         in HDR_TRANSFERS,
         f"its size is odd ({found.width}x{found.height})": bool(found.width % 2 or found.height % 2),
         "it is HEVC under 64 pixels wide": found.codec == "hevc" and found.width < 64,  # x265 writes out of bounds
+        "it is mirrored": found.is_mirrored,
         "it is MPEG-4 with B-frames": found.codec == "mpeg4" and found.reordered,  # decoders lose one at a join
+        "it is MPEG-4 of a variable rate, or a fine one": found.codec == "mpeg4" and not _fits_mpeg4(found.rate),
         "its frames have no time stamps": not pts,
         "two of its frames have one time stamp": len(shown) != len(found.pts) or len(set(pts)) != len(pts),
         "it begins in the middle of a group of pictures": found.coded_pts[:1] != tuple(pts[:1])
@@ -91,6 +94,11 @@ def why_not_kept(found: Survey) -> Iterator[str]:
         "its edit list shows it in pieces, or hides its end": tuple(pts[len(pts) - len(found.pts) :]) != found.pts,
     }
     yield from (reason for reason, holds in reasons.items() if holds)
+
+
+def _fits_mpeg4(rate: Rate) -> bool:
+    """Whether the encoder of MPEG-4 can count such frames: in 16 bits."""
+    return rate.constant and rate.frame_rate.numerator < 2**16
 
 
 def own_format(found: Survey) -> VideoFormat:

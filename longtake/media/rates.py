@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 LEAST: Final = Fraction(1)
 MOST: Final = Fraction(120)
 DEFAULT: Final = Fraction(25)
+FINEST: Final = 90_000
+"""Ticks a second: what counts finer is rounded to these."""
 STANDARD: Final = tuple(
     Fraction(rate)
     for rate in (
@@ -74,4 +76,7 @@ def _most_frequent(intervals: Counter[int], time_base: Fraction) -> Fraction:
     mode = max(usable, key=lambda ticks: (near[ticks], usable[ticks], -ticks))
     standard = [rate for rate in STANDARD if abs(1 / (rate * time_base) - mode) <= 1]
     exact = 1 / (mode * time_base)
-    return _bounded(min(standard, key=lambda rate: abs(rate - exact)) if standard else exact.limit_denominator(1001))
+    if standard:
+        return _bounded(min(standard, key=lambda rate: abs(rate - exact)))
+    # As the time stamps count, so that a clock for them counts the new frames too.
+    return _bounded(exact if time_base.denominator <= FINEST else Fraction(FINEST, round(FINEST / exact)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -46,13 +47,13 @@ def contact_sheet(rows: Sequence[Row], path: Path, *, thumb_width: int = 240) ->
         sheet.save(part, format="PNG", optimize=True)
 
 
-def poster(frames: Frames, max_width: int = 640) -> bytes:
-    """The first frame as a JPEG, at most `max_width` wide."""
+def poster(frames: Frames, max_width: int = 640, pixel_aspect: Fraction = Fraction(1)) -> bytes:
+    """The first frame as a JPEG in square pixels, at most `max_width` wide; `pixel_aspect` is that of its own."""
     image = _image(frames, 0)
-    if image.width > max_width:
-        image = image.resize(
-            (max_width, max(1, round(image.height * max_width / image.width))), Image.Resampling.LANCZOS
-        )
+    width = min(max_width, round(image.width * pixel_aspect))
+    height = max(1, round(image.height * width / (image.width * pixel_aspect)))
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     memory = BytesIO()
     image.save(memory, format="JPEG", quality=POSTER_QUALITY, progressive=True)
     return memory.getvalue()

@@ -15,7 +15,7 @@ from av.stream import Stream
 from longtake.media.encode import MP4_OPTIONS
 from longtake.media.objects import Opener, open_segment
 from longtake.media.output import whole_file
-from longtake.media.packets import TURN_SECONDS, Clock, Headers, in_turns, packets_of
+from longtake.media.packets import MOST_TIMESCALE, TURN_SECONDS, Clock, Headers, in_turns, packets_of
 from longtake.media.sound import SoundTrack, sound_track
 from longtake.timeline import Timeline
 
@@ -65,6 +65,7 @@ def _copy(
     first = timeline.segments[0]
     if sound or clock.delay or not first.is_entered:  # an edit list says where to begin, to the tick
         timescale = lcm(clock.time_base.denominator, sound.sound.rate if sound else 1)
+        timescale = timescale if timescale <= MOST_TIMESCALE else clock.time_base.denominator
         options = options | {"use_editlist": "1", "movie_timescale": str(timescale)}
     headers = Headers(timeline, open_object)
     with av.open(str(part), "w", format="mp4", options=MP4_OPTIONS | options) as container:

@@ -6,16 +6,18 @@ files and addresses.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -52,6 +54,8 @@ class Survey:
     sample_aspect: Fraction
     rotation: int
     """Degrees counter-clockwise that the picture has to be turned to be upright: 0, 90, 180 or 270."""
+    is_mirrored: bool
+    """Then, turned so, it still has to be flipped top to bottom."""
     interlaced: bool
     colour_tags: Colour
     time_base: Fraction
@@ -220,6 +224,7 @@ def _summary(container: InputContainer, stream: VideoStream, first: VideoFrame, 
         pix_fmt=first.format.name,
         sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
         rotation=round(first.rotation / 90) % 4 * 90,
+        is_mirrored=_is_mirrored(first),
         interlaced=first.interlaced_frame or context.field_order not in PROGRESSIVE,
         colour_tags=Colour(first.color_primaries, first.color_trc, first.colorspace, first.color_range),
         time_base=time_base,
@@ -233,3 +238,13 @@ def _summary(container: InputContainer, stream: VideoStream, first: VideoFrame, 
         has_sound=bool(container.streams.audio),
         parameter_sets=bytes(context.extradata or b""),
     )
+
+
+def _is_mirrored(frame: VideoFrame) -> bool:
+    """Whether the display matrix (ISO/IEC 14496-12, 6.2.2) flips: then its determinant is below 0."""
+    found: Any = frame.side_data  # PyAV's stub says it is a dict of motion vectors alone
+    try:
+        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(found[Type.DISPLAYMATRIX])[:36])
+    except (KeyError, struct.error):
+        return False
+    return int(a) * int(d) - int(b) * int(c) < 0

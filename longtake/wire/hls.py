@@ -67,4 +67,6 @@ class Hls:
             text = await in_thread(watch.playlist, address)
             return Response(text, headers={"cache-control": caching}, media_type=PLAYLIST_TYPE)
         data = await in_thread(watch.part, name, self._front.store)
-        return Response(data, headers={"cache-control": f"private, max-age={left}"}, media_type=PART_TYPE)
+        # Until it is whole, what follows may change a part: the sound of a new one comes last.
+        caching = f"private, max-age={left}" if watch.is_whole else "no-store"
+        return Response(data, headers={"cache-control": caching}, media_type=PART_TYPE)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from math import lcm
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from longtake.errors import Cancelled, FaultError
+from longtake.frames import Plane
 from longtake.media.decode import read_all
+from longtake.media.house import bring_home
 from longtake.media.keep import NotKept, keep
+from longtake.media.nal import in_band, with_parameter_sets
+from longtake.media.output import with_data
+from longtake.media.packets import Clock
+from longtake.media.probe import why_not_kept
+from longtake.media.splice import splice
 from longtake.media.survey import survey
 from longtake.timeline import Segment
 from longtake.video import VideoFormat
@@ -25,6 +35,7 @@ from tests.footage import (
     moving,
     opener,
     same,
+    store,
     timeline,
     video_frames,
     write_foreign,
@@ -148,3 +159,57 @@ def test_the_end_of_footage_with_open_groups_is_read_from_its_last_group(
         decoded = 0
         assert same(read_all(footage, start, start + 3, opener(tmp_path), look), whole[start : start + 3])
         assert decoded < 80
+
+
+def test_parameter_sets_that_change_once_and_are_not_repeated_are_not_kept(tmp_path: Path) -> None:
+    """A cut behind the change, or a join ahead of it, would lose them."""
+    sources = [
+        write_foreign(tmp_path / f"{name}.mp4", video_frames(moving(36)), options=options)
+        for name, options in (("a", NO_B_FRAMES), ("b", OTHER))
+    ]
+    with av.open(str(sources[1])) as other:
+        sets = in_band(bytes(other.streams.video[0].codec_context.extradata or b""), "h264")
+    with av.open(str(sources[0])) as first, av.open(str(tmp_path / "both.mp4"), "w") as output:
+        assert isinstance(output, OutputContainer)
+        stream = output.add_stream_from_template(first.streams.video[0])
+        for number, packet in enumerate(packet for source in sources for packet in packets_of(source)):
+            data = bytes(packet)
+            made = with_data(packet, with_parameter_sets(data, sets, "h264") if number == 36 else data)
+            made.pts = made.dts = number
+            made.time_base, made.stream = Fraction(1, 12), stream
+            output.mux_one(made)
+    check_not_kept(tmp_path / "both.mp4", "parameter sets change")
+
+
+@pytest.mark.parametrize(("matrix", "flipped"), [((-1, 0, 0, 1), np.fliplr), ((1, 0, 0, -1), np.flipud)])
+def test_mirrored_footage_is_converted_to_what_players_show(
+    matrix: tuple[int, int, int, int], flipped: Callable[[Plane], Plane], tmp_path: Path
+) -> None:
+    source = write_foreign(tmp_path / "a.mp4", video_frames(moving(12)), colorspace=1, options={"crf": "1"})
+    data = bytearray(source.read_bytes())
+    a, b, c, d = (struct.pack(">i", number * 2**16) for number in matrix)
+    at = data.index(b"tkhd") + 44
+    data[at : at + 8], data[at + 12 : at + 20] = a + b, c + d
+    source.write_bytes(data)
+    assert list(why_not_kept(survey(source))) == ["it is mirrored"]
+    _, _, remarks = bring_home(source, tmp_path / "home.mp4")
+    assert "mirrored → as it is shown" in remarks
+    shown, stored = decode_linearly(tmp_path / "home.mp4")[0], decode_linearly(source)[0]
+    difference = shown.planes[0][3].astype(int) - flipped(stored.planes[0][3])
+    assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize("interval", [2001, 2993, 2996, 3004, 3337, 4507])
+def test_new_frames_can_be_counted_beside_stamps_of_any_interval(interval: int, tmp_path: Path) -> None:
+    """Phones write such: an MP4's clock holds both, and sound beside them."""
+    pts = [k * interval + (k % 5 == 0) * 40 for k in range(30)]
+    source = write_foreign(tmp_path / "a.mp4", video_frames(moving(30)), pts=pts, time_base=Fraction(1, 90_000))
+    kept, format = keep_as_it_is(source, tmp_path, "kept.mp4")
+    assert kept.stamps
+    new = store(tmp_path, "new.mp4", moving(6), format)
+    joined = timeline(kept, new, format=format)
+    for rate in (44_100, 48_000):
+        assert lcm(Clock(joined).time_base.denominator, rate) < 2**31
+    splice(joined, opener(tmp_path), tmp_path / "joined.mp4")
+    _, times = frames_and_times(tmp_path / "joined.mp4")
+    assert times == pytest.approx([float(joined.time_of(k)) for k in range(36)], abs=1e-4)
