@@ -1,4 +1,4 @@
-"""What a user brings, as a shot's end: an image becomes a still, a video footage of house format, once."""
+"""What a user brings, as a shot's end: an image becomes a still, a video footage, packet for packet where it can."""
 
 from __future__ import annotations
 
