@@ -59,7 +59,7 @@ def main(name: str, parent: Path, picture: Path, repeats: int) -> None:
         rendered = render("new", order, planned, ends[0], ends[1], engine, store, lambda *_: None)
         rendered_at = time.perf_counter()
         timeline, start = timeline_of(planned, rendered)
-        _, num_bytes = join("new", timeline, store)
+        _, num_bytes, _ = join("new", timeline, store)
         joined_at = time.perf_counter()
         measure_seams(planned, order, timeline, ends[0], ends[1], store)
         done = time.perf_counter()

@@ -12,7 +12,7 @@ from longtake.footage import Footage, Source, Tell, sound_key, work_file
 from longtake.media.decode import read_all
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
-from longtake.media.sound import sound_track
+from longtake.media.sound import SoundTrack, sound_track
 from longtake.media.sound_continue import continue_sound
 from longtake.media.sound_heard import measure_jump
 from longtake.media.splice import splice
@@ -64,24 +64,22 @@ def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
     return timeline, plan.outline.before_stop
 
 
-def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int]:
-    """Writes the finished MP4 by copying packets: its key and its size in bytes."""
+def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int, list[str]]:
+    """Writes the finished MP4 by copying packets: its key, its size in bytes, and what is to be said of its sound."""
     key = f"videos/{id}.mp4"
+    sound = sound_track(timeline, store.open)
     with work_file(store, key) as path:
-        splice(timeline, store.open, path)
-        return key, store.put_file(key, path)
+        splice(timeline, store.open, path, sound)
+        return key, store.put_file(key, path), _remarks(timeline, sound) if sound else []
 
 
-def sound_remarks(timeline: Timeline, store: Store) -> tuple[str, ...]:
-    """What is done to the sound of a timeline whose parts sound differently: one file has one coding."""
-    track = sound_track(timeline, store.open)
-    if track is None:
-        return ()
+def _remarks(timeline: Timeline, sound: SoundTrack) -> list[str]:
+    """What is done to the sound of parts that sound differently: one file has one coding."""
     remarks = []
-    for keys, done in ((track.coded_anew, "encoded again to match"), (track.left_out, "left out, for it can't match")):
+    for keys, done in ((sound.coded_anew, "encoded again to match"), (sound.left_out, "left out, for it can't match")):
         owners = dict.fromkeys(part.owner for part in timeline.segments if part.sound and part.sound.key in keys)
         remarks += [f"The sound of {owner} is {done} what comes before it." for owner in owners]
-    return tuple(remarks)
+    return remarks
 
 
 def make_poster(id: str, timeline: Timeline, store: Store) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from longtake.engines.base import Engine
 from longtake.errors import CallerError, MediaError
 from longtake.footage import Footage, Source, Tell, timeline_in
-from longtake.joining import Heard, join, lay_sound, sound_remarks, timeline_of
+from longtake.joining import Heard, join, lay_sound, timeline_of
 from longtake.media.export import Kind, export
 from longtake.media.gif import check_gif
 from longtake.media.seams import Seam
@@ -84,8 +84,7 @@ def make(
         rendered = heard.under(rendered)
         tell("joining", 0.98)
         timeline, new_start = timeline_of(planned, rendered)
-        key, num_bytes = join(ID, timeline, store)
-        heard_notes = (*heard.notes, *sound_remarks(timeline, store))
+        key, num_bytes, of_sound = join(ID, timeline, store)
         made = store.open(key)
         assert isinstance(made, str)
         whole = _as_kind(Path(made), SUFFIXES[out.suffix.lower()], tell)
@@ -93,7 +92,9 @@ def make(
         _put(whole, out, force)
         tell("done", 1.0)
     brought = tuple(what for end in (before, after) if isinstance(end, Footage) for what in end.converted)
-    notes = tuple(dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *heard_notes, *remarks(takes))))
+    notes = tuple(
+        dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *heard.notes, *of_sound, *remarks(takes)))
+    )
     new_frames, seams = planned.outline.num_frames, takes[best].seams
     return Made(out, timeline, new_start, new_frames, num_bytes, seams, notes, takes, best, heard.figures())
 

@@ -14,7 +14,7 @@ from longtake.engines.base import Engine
 from longtake.errors import CallerError, Cancelled, FaultError, FetchError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
 from longtake.footage import Footage, Source, Tell, timeline_in, work_file
-from longtake.joining import Heard, join, lay_sound, make_poster, sound_remarks, timeline_of
+from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import MOST_TAKES, KeyFrame
 from longtake.planning import plan
@@ -112,13 +112,12 @@ class Worker:
         # 7 the whole: packets are copied, and it gets a picture
         self._records.report(id, attempt, "splice", 0.96)
         timeline, new_start = timeline_of(planned, rendered)
-        video_key, num_bytes = do("splice", lambda: join(id, timeline, self._store))
+        video_key, num_bytes, of_sound = do("splice", lambda: join(id, timeline, self._store))
         image_key = do("poster", lambda: make_poster(id, timeline, self._store))
 
         # 8 all objects are there: one commit
         converted = tuple(dict.fromkeys((*_converted(before), *_converted(after))))
-        heard_notes = (*heard.notes, *sound_remarks(timeline, self._store))
-        notes = (*planned.outline.notes, *converted, *rendered.notes, *heard_notes, *remarks(takes))
+        notes = (*planned.outline.notes, *converted, *rendered.notes, *heard.notes, *of_sound, *remarks(takes))
         result = Result(
             timeline=timeline,
             new_start=new_start,

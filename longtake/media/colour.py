@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -126,6 +127,12 @@ def to_pixels(scaler: VideoReformatter, frame: VideoFrame, pix_fmt: str) -> Vide
         interpolation=EXACT,
         threads=THREADS,
     )
+
+
+def tag(tagged: VideoFrame | VideoCodecContext, colour: Colour) -> None:
+    """Says in a frame, or in what an encoder writes, what its numbers mean."""
+    tagged.color_primaries, tagged.color_trc = colour.primaries, colour.transfer
+    tagged.colorspace, tagged.color_range = colour.matrix, colour.range
 
 
 def _colour_of(frame: VideoFrame) -> Colour:

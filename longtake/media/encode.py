@@ -24,18 +24,17 @@ from typing import Any, Final, TypeVar
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from longtake.errors import FaultError
 from longtake.frames import Frames
-from longtake.media.colour import to_pixels, to_yuv
+from longtake.media.colour import tag, to_pixels, to_yuv
 from longtake.media.output import whole_file, with_data
 from longtake.media.planes import copy_out, empty_frames
 from longtake.timeline import Stamps
-from longtake.video import Colour, VideoFormat
+from longtake.video import VideoFormat
 
 F = TypeVar("F", bound=Iterable[Frames])
 GOP_SECONDS: Final = 2
@@ -174,7 +173,7 @@ class _Writing:
         self._turns = -format.coding.rotation // 90
         # The encoder copies what it is given: one frame serves all, and its memory stays warm.
         self._frame = VideoFrame(*format.stored_size, "yuv420p")
-        _tag(self._frame, format.coding.colour)
+        tag(self._frame, format.coding.colour)
         self._scaler = None if format.coding.pix_fmt == "yuv420p" else VideoReformatter()
 
     def write(self, batch: Frames) -> None:
@@ -258,7 +257,7 @@ def _output(file: str, format: VideoFormat, stamps: Stamps | None) -> Iterator[t
         context.max_b_frames = 0
         context.thread_count = THREADS
         context.sample_aspect_ratio = coding.sample_aspect
-        _tag(context, coding.colour)
+        tag(context, coding.colour)
         if coding.rotation:
             stream.set_display_rotation(coding.rotation)
         yield container, stream
@@ -266,11 +265,6 @@ def _output(file: str, format: VideoFormat, stamps: Stamps | None) -> Iterator[t
 
 def _unit(format: VideoFormat, stamps: Stamps | None) -> Fraction:
     return stamps.time_base if stamps else 1 / format.frame_rate
-
-
-def _tag(tagged: VideoFrame | VideoCodecContext, colour: Colour) -> None:
-    tagged.color_primaries, tagged.color_trc = colour.primaries, colour.transfer
-    tagged.colorspace, tagged.color_range = colour.matrix, colour.range
 
 
 def gop_length(frame_rate: Fraction) -> int:

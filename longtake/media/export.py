@@ -18,19 +18,17 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from longtake.errors import StoreError
-from longtake.media.colour import EXACT
+from longtake.media.colour import EXACT, tag
 from longtake.media.gif import write_gif
 from longtake.media.output import whole_file
 from longtake.media.playing import Playing, play, turned
 from longtake.media.sound_encode import JITTER_SECONDS, SoundEncoder, zeros
 from longtake.media.survey import open_video
-from longtake.video import Colour
 
 Kind = Literal["webm", "gif", "prores"]
 KINDS: Final[dict[Kind, str]] = {"webm": "webm", "gif": "gif", "prores": "mov"}
@@ -157,7 +155,7 @@ class _Pictures:
         context.time_base = stream.time_base = playing.time_base
         context.thread_count = THREADS
         context.sample_aspect_ratio = Fraction(1) if recipe.is_plain else playing.sample_aspect
-        _tag(context, self._colour)
+        tag(context, self._colour)
         if playing.rotation and not recipe.is_plain:
             stream.set_display_rotation(playing.rotation)
         self._stream = stream
@@ -188,7 +186,7 @@ class _Pictures:
             threads=THREADS,
         )
         made = turned(made, self._turns)
-        _tag(made, self._colour)
+        tag(made, self._colour)
         made.pts, made.time_base = pts, self._playing.time_base
         return made
 
@@ -231,11 +229,6 @@ class _Sound:
             if not packet.time_base:
                 packet.time_base = Fraction(1, self._context.sample_rate)
             yield packet
-
-
-def _tag(tagged: VideoFrame | VideoCodecContext, colour: Colour) -> None:
-    tagged.color_primaries, tagged.color_trc = colour.primaries, colour.transfer
-    tagged.colorspace, tagged.color_range = colour.matrix, colour.range
 
 
 @contextmanager

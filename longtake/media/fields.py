@@ -19,10 +19,10 @@ def deinterlaced(decoded: Iterable[VideoFrame], which: str = "all") -> Iterator[
     for frame in decoded:
         graph = graph or _graph(frame, which)
         graph.vpush(frame)
-        yield from _pull(graph)
+        yield from pull(graph)
     if graph:
         graph.vpush(None)
-        yield from _pull(graph)
+        yield from pull(graph)
 
 
 def _graph(frame: VideoFrame, which: str) -> Graph:
@@ -34,7 +34,8 @@ def _graph(frame: VideoFrame, which: str) -> Graph:
     return graph
 
 
-def _pull(graph: Graph) -> Iterator[VideoFrame]:
+def pull(graph: Graph) -> Iterator[VideoFrame]:
+    """The frames that a filter graph has ready."""
     while True:
         try:
             yield graph.vpull()

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from longtake.errors import MediaError
 from longtake.media.colour import EXACT
+from longtake.media.fields import pull
 from longtake.media.playing import Playing, play, turned
 
 MOST_SECONDS: Final = 60
@@ -91,11 +92,11 @@ def _palette(frames: Iterator[tuple[VideoFrame, Fraction]]) -> tuple[VideoFrame,
             source = _buffer(graph, frame)
             graph.link_nodes(source, graph.add("palettegen"), graph.add("buffersink")).configure()
         _push(source, frame, number)
-        for _ in _pull(graph):  # there is nothing yet; but only who pulls has what was pushed looked at, and let go
+        for _ in pull(graph):  # there is nothing yet; but only who pulls has what was pushed looked at, and let go
             pass
     assert source
     source.push(None)
-    return next(_pull(graph)), seconds
+    return next(pull(graph)), seconds
 
 
 def _write(playing: Playing, palette: VideoFrame, last_delay: int, part: Path) -> None:
@@ -126,10 +127,10 @@ def _painted(frames: Iterator[tuple[VideoFrame, Fraction]], palette: VideoFrame)
             _push(colours, palette, 0)
             colours.push(None)
         _push(source, frame, round(seconds / TICK))
-        yield from _pull(graph)
+        yield from pull(graph)
     assert source
     source.push(None)
-    yield from _pull(graph)
+    yield from pull(graph)
 
 
 def _buffer(graph: Graph, frame: VideoFrame) -> FilterContext:
@@ -139,12 +140,3 @@ def _buffer(graph: Graph, frame: VideoFrame) -> FilterContext:
 def _push(buffer: FilterContext, frame: VideoFrame, pts: int) -> None:
     frame.pts, frame.time_base = pts, TICK
     buffer.push(frame)
-
-
-def _pull(graph: Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            frame = graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        yield frame

@@ -11,7 +11,7 @@ import struct
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from longtake.media.colour import EXACT, THREADS
+from longtake.media.survey import side_data
 
 Light = npt.NDArray[np.float64]
 PQ, HLG = 16, 18
@@ -81,7 +82,7 @@ class ToneMap:
 
 def peak_of(frame: VideoFrame) -> float:
     """The brightest of a video in cd/m², as a frame of it says: MaxCLL, or the mastering screen's, or what is usual."""
-    light, screen = _said(frame, Type.CONTENT_LIGHT_LEVEL), _said(frame, Type.MASTERING_DISPLAY_METADATA)
+    light, screen = side_data(frame, Type.CONTENT_LIGHT_LEVEL), side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     if len(light) >= 4 and (level := int.from_bytes(light[:4], sys.byteorder)):
         return min(max(float(level), WHITE), MOST)
     if len(screen) >= 88:  # AVMasteringDisplayMetadata: ten rationals, two flags
@@ -89,14 +90,6 @@ def peak_of(frame: VideoFrame) -> float:
         if has_luminance and denominator > 0 and numerator > 0:
             return min(max(float(numerator) / denominator, WHITE), MOST)
     return USUAL_PEAK
-
-
-def _said(frame: VideoFrame, what: Type) -> bytes:
-    found: Any = frame.side_data  # PyAV's stub says it is a dict of motion vectors alone
-    try:
-        return bytes(found[what])
-    except KeyError:
-        return b""
 
 
 def to_sdr(transfer: int, peak: float, coded: Light) -> Light:

@@ -31,12 +31,12 @@ from longtake.media.nal import (
 from longtake.media.output import whole_file, with_data
 from longtake.media.packets import MOST_TIMESCALE
 from longtake.media.probe import own_format
-from longtake.media.rates import Rate, fits
+from longtake.media.rates import FINEST, Rate, fits
 from longtake.media.survey import Survey, open_video
 from longtake.timeline import Segment, Stamps, Timeline
 from longtake.video import VideoFormat
 
-FINE_TIME_BASE: Final = Fraction(1, 90_000)
+FINE_TIME_BASE: Final = Fraction(1, FINEST)
 NAL_CODECS: Final = ("h264", "hevc")
 LENGTH_SIZE_AT: Final = {"h264": 4, "hevc": 21}
 """Which byte of avcC and hvcC holds the size of the lengths, less one, in its last two bits."""

@@ -23,11 +23,11 @@ from longtake.errors import FaultError
 from longtake.media.nal import in_band, merged_avcc, with_parameter_sets
 from longtake.media.objects import Opener, OpenObject, open_segment
 from longtake.media.output import with_data
+from longtake.media.rates import FINEST
 from longtake.timeline import Segment, Timeline
 
 MOST_TIMESCALE: Final = 2**31 - 1
 """Units a second that an MP4 can count in."""
-FINEST: Final = 90_000
 TURN_SECONDS: Final = Fraction(1, 2)
 """Of one stream's packets together, where there are several."""
 

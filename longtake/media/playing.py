@@ -23,6 +23,7 @@ from longtake.media.colour import MATRICES, meaning
 from longtake.media.fields import deinterlaced
 from longtake.media.house import source_range
 from longtake.media.planes import rows
+from longtake.media.probe import in_square_pixels
 from longtake.media.survey import PROGRESSIVE, open_video
 from longtake.video import Colour
 
@@ -60,11 +61,8 @@ class Playing:
 
     @property
     def square_size(self) -> tuple[int, int]:
-        """Width and height in square pixels, not turned: the side that is too short is stretched."""
-        (width, height), aspect = self.size, self.sample_aspect
-        if aspect > 1:
-            return round(width * aspect), height
-        return width, round(height / aspect)
+        """Width and height in square pixels, not turned."""
+        return in_square_pixels(*self.size, self.sample_aspect)
 
 
 @contextmanager

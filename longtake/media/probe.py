@@ -117,13 +117,16 @@ def own_format(found: Survey) -> VideoFormat:
     return VideoFormat(width, height, found.rate.frame_rate, coding)
 
 
-def square_size(found: Survey) -> tuple[int, int]:
-    """Width and height in square pixels, before rotation: the side that is too short is stretched."""
-    width, height, aspect = found.width, found.height, found.sample_aspect
+def in_square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """The size of a picture whose pixels have this aspect: the side that is too short is stretched."""
     if aspect > 1:
-        width = round(width * aspect)
-    elif 0 < aspect < 1:
-        height = round(height / aspect)
+        return round(width * aspect), height
+    return width, round(height / aspect) if aspect > 0 else height
+
+
+def square_size(found: Survey) -> tuple[int, int]:
+    """Width and height in square pixels, before rotation. Raises MediaError where it is too large so."""
+    width, height = in_square_pixels(found.width, found.height, found.sample_aspect)
     if max(width, height) > MOST_PIXELS_ACROSS:
         raise MediaError(
             f"a video may be up to {MOST_PIXELS_ACROSS} pixels wide and high, got {width}x{height} in square pixels"

@@ -19,7 +19,6 @@ from av.packet import Packet
 
 from longtake.errors import MediaError
 
-MP4_CODECS: Final = ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac")
 """What MP4 carries and players play."""
 MOST_CHANNELS: Final = 64
 HEAD_PACKETS: Final = 12

@@ -16,7 +16,7 @@ from longtake.media.encode import MP4_OPTIONS
 from longtake.media.objects import Opener, open_segment
 from longtake.media.output import whole_file
 from longtake.media.packets import MOST_TIMESCALE, TURN_SECONDS, Clock, Headers, in_turns, packets_of
-from longtake.media.sound import SoundTrack, sound_track
+from longtake.media.sound import SoundTrack
 from longtake.timeline import Timeline
 
 HEADER_BYTES = 4096
@@ -24,13 +24,12 @@ CHUNK_BYTES = 2**20
 """FFmpeg's muxer counts neighbouring frames as one chunk up to this size."""
 
 
-def splice(timeline: Timeline, open_object: Opener, path: Path) -> int:
-    """Writes the timeline to an MP4 at `path` whose index comes first; returns its size in bytes.
+def splice(timeline: Timeline, open_object: Opener, path: Path, sound: SoundTrack | None = None) -> int:
+    """Writes the timeline, with its sound, to an MP4 at `path` whose index comes first; returns its size in bytes.
 
     Memory holds one packet and the index. No half file is left on any exception. Raises FaultError where an object
     is not what the timeline says.
     """
-    sound = sound_track(timeline, open_object)
     with whole_file(path) as part:
         try:
             _copy(timeline, open_object, part, sound, {"moov_size": str(index_bytes(timeline, sound))})

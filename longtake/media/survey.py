@@ -242,9 +242,17 @@ def _summary(container: InputContainer, stream: VideoStream, first: VideoFrame, 
 
 def _is_mirrored(frame: VideoFrame) -> bool:
     """Whether the display matrix (ISO/IEC 14496-12, 6.2.2) flips: then its determinant is below 0."""
+    matrix = side_data(frame, Type.DISPLAYMATRIX)
+    if len(matrix) < 36:
+        return False
+    a, b, _, c, d, *_ = map(int, struct.unpack("=9i", matrix[:36]))
+    return a * d - b * c < 0
+
+
+def side_data(frame: VideoFrame, what: Type) -> bytes:
+    """What stands beside a frame's picture; nothing where there is none of that."""
     found: Any = frame.side_data  # PyAV's stub says it is a dict of motion vectors alone
     try:
-        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(found[Type.DISPLAYMATRIX])[:36])
-    except (KeyError, struct.error):
-        return False
-    return int(a) * int(d) - int(b) * int(c) < 0
+        return bytes(found[what])
+    except KeyError:
+        return b""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,6 +22,8 @@ from longtake.wire.page import CSP, page
 
 __all__ = ["Front", "build"]
 
+MOST_THREADS = 16
+"""That block on the database, the store or a child for clients: who waits for a state holds none."""
 AIMLAPI_PATHS = ("/v1/", "/v2/", "/luma-ai/", "/models/")
 DESCRIPTION = "Makes any video longer: after its end, before its start, or across the gap to another."
 
@@ -37,6 +40,7 @@ def build(front: Front) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = MOST_THREADS
         door.waiting.start()
         sweeping = asyncio.create_task(uploads.sweep_often())
         try:

@@ -139,7 +139,7 @@ class Shelf:
         id = f"made{self.num_made}"
         rendered = render(id, order, planned, before, after, Flat(), self.store, lambda stage, part: None)
         made, start = timeline_of(planned, rendered)
-        key, _ = join(id, made, self.store)
+        key, *_ = join(id, made, self.store)
         seen = see(self.path_of(key))
         assert start == planned.outline.before_stop
         assert len(seen.hashes) == made.num_frames == planned.outline.total_frames

@@ -91,7 +91,7 @@ def test_a_video_is_extended_in_it_with_its_frames_untouched(store: Store, tmp_p
     planned = plan(order, source, None, engine.capabilities)
     rendered = render("b", order, planned, footage, None, engine, store, lambda stage, part: None)
     timeline, new_start = timeline_of(planned, rendered)
-    key, num_bytes = join("b", timeline, store)
+    key, num_bytes, _ = join("b", timeline, store)
     assert new_start == 12
     assert store.size(key) == num_bytes
     whole = Timeline(TINY, (Segment("b", key, 0, 18, (0, 12)),))

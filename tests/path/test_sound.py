@@ -12,6 +12,9 @@ import numpy.typing as npt
 import pytest
 from av.container import InputContainer
 
+from longtake.engines.motion import Motion
+from longtake.local import make
+from longtake.orders import KeyFrame, Order
 from tests.footage import moving, video_frames
 from tests.servers import Server
 
@@ -91,3 +94,13 @@ def test_after_ten_extensions_each_click_is_heard_with_its_flash(server: Server,
     assert len(heard) == len(of_its_own) == len(FLASHES)
     for sound, picture, before in zip(heard, of_its_own, apart, strict=True):
         assert sound - picture == pytest.approx(before, abs=0.001)
+
+
+def test_the_second_sound_of_a_bridge_is_told_where_it_is_encoded_again(tmp_path: Path) -> None:
+    ends = [KeyFrame(type="video", url=str(write(tmp_path / f"{codec}.mp4", codec))) for codec in ("aac", "libmp3lame")]
+    for first, second, told in ((0, 1, True), (0, 0, False)):
+        order = Order(before=ends[first], after=ends[second], seconds=Fraction(1, 2))
+        made = make(order, tmp_path / f"{second}.mp4", Motion(), max_still_pixels=10**6, tell=lambda *_: None)
+        said = "The sound of file:frame1 is encoded again to match what comes before it."
+        assert (said in made.notes) == told
+        assert len(flashes_and_clicks(made.path)[1]) == 2 * len(FLASHES)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from longtake.errors import MediaError
 from longtake.media.house import bring_home
-from longtake.media.probe import Probe, probe
+from longtake.media.probe import Probe, is_video, probe
 from longtake.video import BT709, HOUSE, Coding, Colour, VideoFormat
 from tests.footage import TINY, moving, store, video_frames, write_foreign
 
@@ -204,3 +204,15 @@ def test_real_footage_has_its_known_formats_and_is_kept(clips: Path) -> None:
         assert (found.codec, found.format, found.num_frames) == ("h264", format, num_frames), name
         assert found.is_kept or name == "cv_vtest.avi", name  # only a closer look shows why it isn't: see `keep`
         assert found.has_sound == has_sound, name
+
+
+def test_what_announces_itself_as_a_video_is_told_from_an_image(tmp_path: Path) -> None:
+    stills = [Image.new("L", (16, 16), level) for level in (10, 200)]
+    stills[0].save(tmp_path / "one.gif")
+    stills[0].save(tmp_path / "moving.gif", save_all=True, append_images=stills[1:], duration=100)
+    stills[0].save(tmp_path / "a.png")
+    stills[0].convert("RGB").save(tmp_path / "a.avif")
+    for name in ("a.mp4", "a.mkv", "a.avi"):
+        write_foreign(tmp_path / name, video_frames(moving(3)))
+    found = {path.name for path in tmp_path.iterdir() if is_video(path)}
+    assert found == {"moving.gif", "a.mp4", "a.mkv", "a.avi"}

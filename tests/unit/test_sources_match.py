@@ -15,10 +15,10 @@ from longtake.footage import Footage
 from longtake.media.colour import to_colour
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
-from longtake.sources import keep_footage, match
+from longtake.sources import forget_matched, keep_footage, match
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
-from longtake.video import HOUSE, VideoFormat
+from longtake.video import VideoFormat
 from tests.footage import moving, video_frames, write_foreign
 
 FORMAT = VideoFormat(64, 48, Fraction(12))
@@ -77,7 +77,15 @@ def test_ends_of_two_sizes_are_refused(tmp_path: Path) -> None:
         match("a", house(store, tmp_path, wide), foreign(store, tmp_path), store, tell)
 
 
-def test_what_is_kept_is_told_from_what_is_ours_by_its_coding(tmp_path: Path) -> None:
-    store = Store.in_folder(tmp_path / "store")
-    assert house(store, tmp_path).timeline.format.coding == HOUSE
-    assert foreign(store, tmp_path).timeline.format.coding != HOUSE
+@pytest.mark.parametrize("first", ["libx264", "libx265"])
+def test_of_two_codecs_the_one_that_plays_everywhere_stays(tmp_path: Path, first: str) -> None:
+    store, ends = Store.in_folder(tmp_path / "store"), []
+    for number, codec in enumerate((first, {"libx264": "libx265", "libx265": "libx264"}[first])):
+        path = write_foreign(tmp_path / f"{number}.mp4", video_frames(moving(12, 96, 64)), codec=codec)
+        ends.append(keep_footage(path, f"sources/{number}", f"upload:{number}", store, tell))
+    before, after = match("a", ends[0], ends[1], store, tell)
+    assert before.timeline.format == after.timeline.format
+    assert before.timeline.format.coding.codec == "h264"
+    assert (before, after)[first == "libx265"] == ends[first == "libx265"]
+    forget_matched("a", store)
+    assert not [key for key in store.keys("sources") if "match" in key]
