@@ -18,6 +18,7 @@ from longtake.engines.motion.frame import Frame, frame_at
 from longtake.engines.motion.patience import go_on, stopping
 from longtake.errors import Cancelled
 from longtake.video import Cell, VideoFormat
+from tests.timing import quickest, seconds_of
 
 TRIES = 5
 FORMAT = VideoFormat(64, 48, Fraction(24))
@@ -51,13 +52,12 @@ def shot(num_frames: int = 20) -> Shot:
 
 def quickest_cancel() -> float:
     """Seconds until a cancel is heard, of several: a busy machine delays some, who waits for the work delays all."""
-    spent = []
-    for _ in range(TRIES):
-        started = time.monotonic()
+
+    def cancel() -> None:
         with pytest.raises(Cancelled):
             next(Motion().render(shot(), Listener(cancel_on=2)))
-        spent.append(time.monotonic() - started)
-    return min(spent)
+
+    return quickest(seconds_of(cancel), below=0.2)
 
 
 def test_progress_goes_up_to_all_frames() -> None:
