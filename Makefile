@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # uv where it is installed, else pip: both take the same lock, with the same hashes.
 INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
+# The JavaScript clients that tests drive, where there is npm; without it those tests are skipped, and say so.
+NODE_CLIENTS := $(if $(shell command -v npm),tests/clients/node_modules/.installed)
+
 .PHONY: help demo serve test check format bench bench-motion lock clean
 
 help:  ## show this list
@@ -16,7 +19,7 @@ demo: $(VENV)/.run  ## make a video longer through the HTTP API, and show it (IN
 serve: $(VENV)/.run  ## start the server (ARGS="--port 9000 --data DIR")
 	$(BIN)/longtake serve $(ARGS)
 
-test: $(VENV)/.dev  ## run the tests (ARGS="-k seam")
+test: $(VENV)/.dev $(NODE_CLIENTS)  ## run the tests (ARGS="-k seam")
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts
@@ -35,12 +38,13 @@ bench: $(VENV)/.dev  ## measure (see bench/)
 bench-motion: $(VENV)/.dev  ## measure the motion engine on real clips (LONGTAKE_CLIPS=DIR; pictures in bench-out/)
 	$(BIN)/python -m bench.motion $(ARGS)
 
-lock:  ## bring the lock files up to date (needs uv)
+lock:  ## bring the lock files up to date (needs uv, and npm)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build -o requirements/run.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build --group dev -c requirements/run.lock -o requirements/dev.lock
+	cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) tests/clients/node_modules demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Longtake needs Python 3.11 or newer, this is " + sys.version.split()[0])'
@@ -55,3 +59,7 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 	$(INSTALL) --require-hashes -r requirements/dev.lock
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
+
+tests/clients/node_modules/.installed: tests/clients/package-lock.json
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def clips() -> Path:
     if not Path(CLIPS or "none").is_dir():
         missing("clips", "LONGTAKE_CLIPS names no folder of real footage")
     return Path(CLIPS)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node.js, for scripts below tests/clients: they find the packages there."""
+    program = shutil.which("node")
+    if program is None:
+        missing("node", "there is no such program")
+    elif not (Path(__file__).parent / "clients" / "node_modules" / "openai").is_dir():
+        missing("node", "the packages are not installed: make test, or npm ci in tests/clients")
+    return program or ""
 
 
 @pytest.fixture(scope="session")
