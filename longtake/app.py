@@ -12,7 +12,7 @@ from longtake.engines.available import engines
 from longtake.errors import AuthError, CallerError
 from longtake.fetch import Fetcher, FetchRules, parse_networks
 from longtake.fetch.addresses import Network
-from longtake.records import Changes, Keys, Records, migrate, open_database
+from longtake.records import Changes, Keys, Limits, Records, migrate, open_database
 from longtake.service import Service
 from longtake.settings import PREFIX, Settings, parse_models
 from longtake.store import Store
@@ -52,7 +52,8 @@ class House:
         database = open_database(url)
         migrate(database)
         migrate_workflows(url)
-        return cls(settings, url, database, Store.in_folder(folder / "objects"), Keys(database), rules)
+        limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
+        return cls(settings, url, database, Store.in_folder(folder / "objects"), Keys(database, limits), rules)
 
     def first_key(self) -> str | None:
         """The secret of the key made now, where there was none; None where there is one already.

@@ -27,6 +27,7 @@ from longtake.orders import (
 
 if TYPE_CHECKING:
     from longtake.local import Made
+    from longtake.records import Limits
 
 C = TypeVar("C", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -231,9 +232,26 @@ def keys() -> None:
 @click.option("--name", default="", help="What the key is for.")
 @click.option("--account", default="default", show_default=True, help="Whose generations it sees and makes.")
 @click.option("--credits", "limit", type=float, help="Seconds of video that it may render in all; none: no limit.")
-def create_key(data: Path | None, name: str, account: str, limit: float | None) -> None:
-    """Make a key. It is shown once and stored as a hash."""
-    _, secret = _keys(data).create(name, account=account, limit=limit)
+@click.option("--requests-per-minute", type=click.IntRange(1), help="How many requests it may send.")
+@click.option("--at-once", type=click.IntRange(1), help="How many of its generations may be queued or rendered.")
+@click.option("--seconds-per-day", type=click.FloatRange(0, min_open=True), help="Of video that it may order.")
+def create_key(
+    data: Path | None,
+    name: str,
+    account: str,
+    limit: float | None,
+    requests_per_minute: int | None,
+    at_once: int | None,
+    seconds_per_day: float | None,
+) -> None:
+    """Make a key. It is shown once and stored as a hash.
+
+    Where no limit is given, those of the server's settings hold.
+    """
+    from longtake.records import Limits
+
+    limits = Limits(requests_per_minute, at_once, seconds_per_day)
+    _, secret = _keys(data).create(name, account=account, limit=limit, limits=limits)
     click.echo(secret)
 
 
@@ -245,10 +263,21 @@ def list_keys(data: Path | None) -> None:
 
     for key in _keys(data).all():
         made = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
-        limit = "no limit" if key.credits is None else f"{key.credits:g} credits"
+        limit = ("no limit" if key.credits is None else f"{key.credits:g} credits") + _own(key.limits)
         click.echo(
             f"{key.id}  {'revoked' if key.revoked_at else 'active ':7}  {made}  {key.account}  {limit}  {key.name}"
         )
+
+
+def _own(limits: Limits) -> str:
+    """A key's own limits in words."""
+    words = {
+        "requests_per_minute": "{:g} requests/min",
+        "generations_at_once": "{:g} at once",
+        "seconds_per_day": "{:g} s/day",
+    }
+    given = ((text, getattr(limits, name)) for name, text in words.items())
+    return "".join(f", {text.format(value)}" for text, value in given if value is not None)
 
 
 @keys.command("revoke")

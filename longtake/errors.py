@@ -8,7 +8,8 @@ LongtakeError
 │   ├── CreditError      the key's credits are used up
 │   ├── UnknownError     no such thing, or another account's
 │   ├── ConflictError    it exists, but can't be used so in its state
-│   └── TooLargeError    more bytes than the limit allows
+│   ├── TooLargeError    more bytes than the limit allows
+│   └── LimitError       more than the key may ask for now; `retry_after_seconds` says when it may again
 ├── WorldError           something outside failed; `retryable` says whether trying again may help
 │   ├── FetchError       an address could not be fetched
 │   └── StoreError       the object store did not do what it was asked
@@ -59,6 +60,14 @@ class ConflictError(CallerError):
 
 class TooLargeError(CallerError):
     """More bytes than the limit allows. Remedy: send less, or raise the setting that the message names."""
+
+
+class LimitError(CallerError):
+    """More than the key may ask for now. Remedy: wait, or a key with higher limits (`longtake keys create`)."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class WorldError(LongtakeError):

@@ -20,7 +20,7 @@ from longtake.media.probe import is_video, probe
 from longtake.media.stills import normalise
 from longtake.orders import MOST_TAKES, KeyFrame, Order
 from longtake.planning import Capabilities, Extent, check_engine, outline
-from longtake.records import Generation, Key, PartialUpload, Records, Upload
+from longtake.records import Create, Generation, Key, PartialUpload, Records, Upload
 from longtake.sources import forget_matched
 from longtake.store import Store
 from longtake.watching import Watch
@@ -67,8 +67,22 @@ class Service:
             raise OrderError(f"model must be one of {', '.join(self.models)}, got {model[:80]}", field="model")
         return self._engines[self.models[model]]
 
-    def submit(self, key: Key, order: Order, *, wire: str, request: Mapping[str, Any]) -> Generation:
-        """Takes an order: all that can be known now is checked now. Raises CallerError, with nothing changed."""
+    def submit(
+        self,
+        key: Key,
+        order: Order,
+        *,
+        wire: str,
+        request: Mapping[str, Any],
+        base_url: str = "",
+        create: Create | None = None,
+    ) -> Generation:
+        """Takes an order: all that can be known now is checked now. Raises CallerError, with nothing changed.
+
+        Where `create` came before, what it made then is what it makes now.
+        """
+        if create and (made := self._records.repeated(key.account, create)):
+            return made
         capabilities = self.capabilities(order.model)
         check_engine(order, capabilities)
         extents: dict[str, Extent | None] = {}
@@ -92,10 +106,10 @@ class Service:
             created_at=now,
             updated_at=now,
             extent=extent,
+            base_url=base_url,
             parents=tuple((end, frame.id) for end, frame in order.ends if frame.id),
         )
-        self._records.submit(generation)
-        return generation
+        return self._records.submit(generation, limits=key.limits, create=create)
 
     def get(self, id: str, account: str) -> Generation:
         """Raises UnknownError."""
@@ -128,9 +142,9 @@ class Service:
             raise ConflictError(f"generation {id} has ended: it can't be cancelled")
         return self._records.get(id, account)
 
-    def retry(self, id: str, account: str) -> Generation:
-        """Tries a failed one again. Raises UnknownError, ConflictError."""
-        return self._records.retry(id, account)
+    def retry(self, id: str, key: Key) -> Generation:
+        """Tries a failed one again. Raises UnknownError, ConflictError, CreditError, LimitError."""
+        return self._records.retry(id, key.account, limits=key.limits)
 
     def delete(self, id: str, account: str) -> None:
         """Removes it, and cancels it where it still runs. Segments that others use stay. Raises UnknownError."""

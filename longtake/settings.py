@@ -58,6 +58,13 @@ class Settings(BaseSettings):
         86400.0, gt=0, description="How long an unfinished upload waits for its next byte before it is forgotten."
     )
     max_body_bytes: int = Field(2**20, ge=1024, description="The largest request body other than an upload.")
+    requests_per_minute: int | None = Field(None, ge=1, description="How many requests a key may send in a minute.")
+    generations_at_once: int | None = Field(
+        None, ge=1, description="How many generations of a key may be queued or rendered at once."
+    )
+    seconds_per_day: float | None = Field(
+        None, gt=0, description="How many seconds of video a key may order in 24 hours."
+    )
     log_format: str = Field(
         "auto", pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal."
     )

@@ -5,20 +5,25 @@ from longtake.records.database import migrate, open_database
 from longtake.records.generation import FailureKind, Generation, Result, State
 from longtake.records.generations import Records
 from longtake.records.keys import Key, Keys
+from longtake.records.limits import Limits, Usage
+from longtake.records.repeats import Create
 from longtake.records.uploads import PartialUpload, Upload
 
 __all__ = [
     "Change",
     "Changes",
+    "Create",
     "FailureKind",
     "Generation",
     "Key",
     "Keys",
+    "Limits",
     "PartialUpload",
     "Records",
     "Result",
     "State",
     "Upload",
+    "Usage",
     "migrate",
     "open_database",
 ]

@@ -101,5 +101,7 @@ class Generation:
     extent: Extent | None = None
     """How long it is or will be; None until the video that it extends is fetched."""
     result: Result | None = None
+    base_url: str = ""
+    """Where the client reached us when it asked, without a slash at its end: what is told later points there."""
     parents: tuple[tuple[str, str], ...] = ()
     """`(end, id)` of the generations that it extends; end is frame0 or frame1."""

@@ -10,11 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from longtake.errors import Cancelled, ConflictError, CreditError, UnknownError
+from longtake.errors import Cancelled, ConflictError, UnknownError
 from longtake.orders import Order
 from longtake.planning import Extent
 from longtake.records.generation import ENDED, MOVES, FailureKind, Generation, Result, State
-from longtake.records.tables import events, generations, keys, parents
+from longtake.records.limits import NO_LIMITS, Limits, check_usage
+from longtake.records.repeats import Create, keep, made_by
+from longtake.records.tables import events, generations, parents
 from longtake.records.uploads import UploadRecords, extent_from, extent_json
 
 Enqueue = Callable[[sa.Connection, str, int], None]
@@ -31,18 +33,23 @@ class Records(UploadRecords):
     def close(self) -> None:
         self._engine.dispose()
 
-    def submit(self, generation: Generation) -> None:
-        """Takes the order: the record and its workflow come to be in one commit.
+    def submit(self, generation: Generation, *, limits: Limits = NO_LIMITS, create: Create | None = None) -> Generation:
+        """Takes the order: the record and its workflow come to be in one commit. Returns what is recorded: where
+        `create` came before, what it made then.
 
         A generation whose parents still run is handed to the workflows when the last of them ends.
-        Raises UnknownError or ConflictError for a parent that can't be extended, CreditError.
+        Raises UnknownError or ConflictError for a parent that can't be extended, CreditError, LimitError.
         """
         with self._engine.begin() as connection:
+            if create and (made := self._repeated(connection, generation.account, create)):
+                return made
             states = [
                 self._parent_state(connection, parent_id, generation.account, end)
                 for end, parent_id in generation.parents
             ]
-            self._check_credits(connection, generation)
+            check_usage(connection, generation, limits)
+            if create:
+                keep(connection, generation.account, create, generation.id, generation.created_at)
             values = {name: getattr(generation, name) for name in _PLAIN}
             connection.execute(
                 sa.insert(generations).values(
@@ -56,6 +63,12 @@ class Records(UploadRecords):
             self._tell(connection, generation.id, generation.account, "generation.updated", "queued", "queued", 0.0)
             if all(state == "completed" for state in states):
                 self._enqueue(connection, generation.id, generation.attempt)
+        return generation
+
+    def repeated(self, account: str, create: Create) -> Generation | None:
+        """What this create has made already. Raises ConflictError where that is gone, or another order."""
+        with self._reader.begin() as connection:
+            return self._repeated(connection, account, create)
 
     # What a worker says is said of one attempt: after a cancel and a retry, an older attempt may still run for a
     # while, and must neither end the newer one nor go on in its name.
@@ -115,14 +128,14 @@ class Records(UploadRecords):
             self._enqueue(connection, id, attempt + 1)
             return True
 
-    def retry(self, id: str, account: str) -> Generation:
-        """A failed one is queued again. Raises UnknownError, ConflictError."""
+    def retry(self, id: str, account: str, *, limits: Limits = NO_LIMITS) -> Generation:
+        """A failed one is queued again. Raises UnknownError, ConflictError, CreditError, LimitError."""
         with self._engine.begin() as connection:
             generation = self._one(connection, id, account)
             if generation.state != "failed":
                 raise ConflictError(f"only a failed generation can be tried again; {id} is {generation.state}")
             states = [self._parent_state(connection, parent, account, end) for end, parent in generation.parents]
-            self._check_credits(connection, generation)
+            check_usage(connection, generation, limits)
             attempt = generation.attempt + 1
             cleared = dict.fromkeys(("failure_reason", "failure_kind", "started_at", "ended_at"))
             self._move(connection, id, "queued", stage="queued", progress=0.0, attempt=attempt, **cleared)
@@ -291,19 +304,14 @@ class Records(UploadRecords):
             sa.insert(events).values(generation_id=id, account=account, type=kind, data=data, created_at=time.time())
         )
 
-    def _check_credits(self, connection: sa.Connection, generation: Generation) -> None:
-        limit = connection.execute(sa.select(keys.c.credits).where(keys.c.id == generation.key_id)).scalar_one_or_none()
-        if limit is None:
-            return
-        used = connection.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(generations.c.credits), 0.0)).where(
-                generations.c.key_id == generation.key_id, generations.c.state != "failed"
-            )
-        ).scalar_one()
-        if used + generation.credits > limit:
-            raise CreditError(
-                f"this costs {generation.credits:g} credits, and the key has {max(0.0, limit - used):g} left"
-            )
+    def _repeated(self, connection: sa.Connection, account: str, create: Create) -> Generation | None:
+        id = made_by(connection, account, create)
+        if id is None:
+            return None
+        try:
+            return self._one(connection, id, account)
+        except UnknownError:
+            raise ConflictError(f"this was sent before, and made generation {id}, which was deleted") from None
 
     def _parent_state(self, connection: sa.Connection, id: str, account: str, end: str) -> State:
         field = f"keyframes.{end}.id"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
 from longtake.errors import AuthError, UnknownError
 from longtake.records.database import read_only
-from longtake.records.tables import generations, keys
+from longtake.records.limits import NO_LIMITS, Limits, Usage, usage
+from longtake.records.tables import keys
 
 PREFIX = "lt-"
 FIRST_ACCOUNT = "default"
@@ -28,20 +29,30 @@ class Key:
     """How many it may use in all; None: no limit."""
     created_at: float
     revoked_at: float | None
+    limits: Limits = NO_LIMITS
+    """Its own, and where it has none, those of the house."""
 
 
 class Keys:
-    """Makes, checks and revokes keys."""
+    """Makes, checks and revokes keys. `limits` hold for keys that have none of their own."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, limits: Limits | None = None) -> None:
         self._engine = engine
+        self._limits = limits or NO_LIMITS
 
     def create(
-        self, name: str, *, account: str = FIRST_ACCOUNT, limit: float | None = None, secret: str | None = None
+        self,
+        name: str,
+        *,
+        account: str = FIRST_ACCOUNT,
+        limit: float | None = None,
+        limits: Limits | None = None,
+        secret: str | None = None,
     ) -> tuple[Key, str]:
         """A new key with its secret, which is not stored. `limit`: credits it may use. `secret`: a given one."""
-        secret = secret or PREFIX + secrets.token_urlsafe(32)
-        key = Key("key-" + secrets.token_hex(6), account, name, limit, time.time(), None)
+        secret, own = secret or PREFIX + secrets.token_urlsafe(32), limits or NO_LIMITS
+        id = "key-" + secrets.token_hex(6)
+        key = Key(id, account, name, limit, time.time(), None, own.over(self._limits))
         with self._engine.begin() as connection:
             connection.execute(
                 sa.insert(keys).values(
@@ -51,6 +62,7 @@ class Keys:
                     hash=_hash(secret),
                     credits=limit,
                     created_at=key.created_at,
+                    **asdict(own),
                 )
             )
         return key, secret
@@ -66,7 +78,7 @@ class Keys:
             return self.create("from the environment", secret=secret)[0]
         if row.revoked_at is not None:
             raise AuthError(f"the key {row.id} was revoked")
-        return _key(row)
+        return self._key(row)
 
     def check(self, secret: str) -> Key:
         """The key that `secret` opens. Raises AuthError.
@@ -79,11 +91,11 @@ class Keys:
             ).one_or_none()
         if row is None:
             raise AuthError("Invalid API key is provided")
-        return _key(row)
+        return self._key(row)
 
     def all(self) -> list[Key]:
         with read_only(self._engine).begin() as connection:
-            return [_key(row) for row in connection.execute(sa.select(keys).order_by(keys.c.created_at))]
+            return [self._key(row) for row in connection.execute(sa.select(keys).order_by(keys.c.created_at))]
 
     def revoke(self, id: str) -> None:
         """From now on the key opens nothing. Raises UnknownError."""
@@ -94,19 +106,17 @@ class Keys:
         if not revoked.rowcount:
             raise UnknownError(f"there is no key {id} that is not revoked")
 
-    def used(self, id: str) -> float:
-        """The credits that the key's generations took; a failed one takes none."""
-        total = sa.select(sa.func.coalesce(sa.func.sum(generations.c.credits), 0.0)).where(
-            generations.c.key_id == id, generations.c.state != "failed"
-        )
+    def usage(self, id: str) -> Usage:
+        """What the key's generations take."""
         with read_only(self._engine).begin() as connection:
-            return float(connection.execute(total).scalar_one())
+            return usage(connection, id, time.time())
+
+    def _key(self, row: sa.Row[tuple[object, ...]]) -> Key:
+        data = row._mapping
+        own = Limits(**{name: data[name] for name in Limits.__dataclass_fields__})
+        named = ("id", "account", "name", "credits", "created_at", "revoked_at")
+        return Key(**{name: data[name] for name in named}, limits=own.over(self._limits))
 
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _key(row: sa.Row[tuple[object, ...]]) -> Key:
-    data = row._mapping
-    return Key(data["id"], data["account"], data["name"], data["credits"], data["created_at"], data["revoked_at"])

@@ -16,6 +16,9 @@ keys = sa.Table(
     sa.Column("credits", sa.Float),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("revoked_at", sa.Float),
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("generations_at_once", sa.Integer),
+    sa.Column("seconds_per_day", sa.Float),
 )
 
 generations = sa.Table(
@@ -42,7 +45,9 @@ generations = sa.Table(
     sa.Column("deleted_at", sa.Float),
     sa.Column("extent", sa.JSON),
     sa.Column("result", sa.JSON),
+    sa.Column("base_url", sa.String, nullable=False, server_default=""),
     sa.Index("generations_by_account", "account", "created_at"),
+    sa.Index("generations_by_key", "key_id", "created_at"),
     sa.Index("generations_by_state", "state"),
 )
 
@@ -53,6 +58,18 @@ parents = sa.Table(
     sa.Column("end", sa.String, primary_key=True),
     sa.Column("parent_id", sa.String, sa.ForeignKey("generations.id"), nullable=False),
     sa.Index("parents_by_parent", "parent_id"),
+)
+
+creates = sa.Table(
+    "creates",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("generation_id", sa.String, nullable=False),
+    sa.Column("is_retry", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Index("creates_by_time", "created_at"),
 )
 
 uploads = sa.Table(

@@ -17,7 +17,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from longtake.errors import CallerError, FetchError, OrderError
-from longtake.orders import Order
 from longtake.records import Generation, Key
 from longtake.wire.aimlapi_models import (
     BalanceAnswer,
@@ -37,8 +36,9 @@ from longtake.wire.aimlapi_models import (
     vendor_model,
 )
 from longtake.wire.answers import RANKS, GenerationAnswer, generation_answer, timestamp
-from longtake.wire.door import BEARER, Caller, Door, Problem, in_thread, request_id, route_class
+from longtake.wire.door import BEARER, Caller, Door, in_thread, request_id, route_class
 from longtake.wire.fields import plain_id
+from longtake.wire.problems import TOO_MANY, Problem
 
 UNLIMITED_BALANCE = 1_000_000_000.0
 """What the balance of a key without a limit is shown as: the protocol has no word for "none"."""
@@ -73,7 +73,7 @@ def shape(request: Request, problem: Problem) -> JSONResponse:
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the OpenAPI document: what a call may answer but success."""
-    return {status: {"model": ErrorAnswer} for status in (401, 503, *statuses)}
+    return {status: {"model": ErrorAnswer, **TOO_MANY.get(status, {})} for status in (401, 429, 503, *statuses)}
 
 
 def router(door: Door) -> APIRouter:
@@ -111,7 +111,8 @@ class AimlApi:
     async def create(self, body: CreateBody, key: Caller, request: Request) -> GenerationAnswer:
         """Make a video: from the prompt, from images, or longer than it was."""
         base_url = self._door.base_url(request)
-        made = await self._submit(key, body.order(self._links, base_url), body.request())
+        order = body.order(self._links, base_url)
+        made = await self._door.submit(request, key, order, wire="aimlapi", body=body.request())
         return generation_answer(made, self._links, base_url)
 
     async def read(
@@ -137,7 +138,8 @@ class AimlApi:
     async def create_universal(self, body: UniversalBody, key: Caller, request: Request) -> UniversalAnswer:
         """Make a video, in the form that all models share."""
         base_url = self._door.base_url(request)
-        made = await self._submit(key, body.order(self._links, base_url), body.request())
+        order = body.order(self._links, base_url)
+        made = await self._door.submit(request, key, order, wire="aimlapi", body=body.request())
         return universal_answer(made, self._links, base_url)
 
     async def read_universal(self, key: Caller, request: Request, generation_id: GenerationId) -> UniversalAnswer:
@@ -208,7 +210,8 @@ class AimlApi:
         """The credits that the key has left; one credit renders a second."""
         left = UNLIMITED_BALANCE
         if key.credits is not None:
-            left = max(0.0, key.credits - await in_thread(self._door.front.keys.used, key.id))
+            used = await in_thread(self._door.front.keys.usage, key.id)
+            left = max(0.0, key.credits - used.credits)
         return BalanceAnswer(
             balance=left,
             lowBalance=left < LOW_BALANCE,
@@ -219,13 +222,11 @@ class AimlApi:
             statusExplanation="Balance is current" if key.credits is not None else "This key has no limit",
         )
 
-    async def _submit(self, key: Key, order: Order, request: dict[str, Any]) -> Generation:
-        return await in_thread(self._service.submit, key, order, wire="aimlapi", request=request)
-
     async def _create_legacy(self, body: LegacyBody, key: Key, request: Request, extends: str | None) -> LegacyAnswer:
         base_url = self._door.base_url(request)
         try:
-            made = await self._submit(key, body.order(self._links, base_url, extends), body.request(extends))
+            order = body.order(self._links, base_url, extends)
+            made = await self._door.submit(request, key, order, wire="aimlapi", body=body.request(extends))
         except CallerError as error:
             error.field = LEGACY_FIELDS.get(error.field or "", error.field)
             raise

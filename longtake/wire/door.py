@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -15,33 +14,25 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 from fastapi import Depends, Request, Security
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message
 
 from longtake.errors import (
     AuthError,
-    CallerError,
-    ConflictError,
-    CreditError,
-    LongtakeError,
-    MediaError,
-    OrderError,
-    TooLargeError,
-    UnknownError,
-    WorldError,
 )
 from longtake.fetch import Fetcher
 from longtake.incoming import PartialFile
-from longtake.records import Changes, Key, Keys, PartialUpload, Upload
+from longtake.orders import Order
+from longtake.records import Changes, Generation, Key, Keys, PartialUpload, Upload
 from longtake.service import Service
 from longtake.store import Store
-from longtake.wire.fields import ASPECT_RATIO_PATTERN, CALLBACK_PATTERN, URL_PATTERN
+from longtake.wire.creates import create_of
 from longtake.wire.links import Links
+from longtake.wire.problems import Problem, problem_of
+from longtake.wire.rates import Rates
 from longtake.wire.waiting import Waiting
 
 P = ParamSpec("P")
@@ -54,36 +45,6 @@ MOST_FETCHES = 4
 """Addresses being fetched at once for clients that wait for it."""
 MOST_KEPT = 4
 """Uploads being looked at at once, or waiting for that in a thread."""
-MOST_ERRORS = 20
-"""So many wrong fields are named in one answer."""
-NAME_LIMIT = 80
-"""The client's own field names are repeated no longer than this."""
-STATUSES: tuple[tuple[type[CallerError], int, str], ...] = (
-    (OrderError, 400, "order"),
-    (MediaError, 400, "media"),
-    (AuthError, 401, "auth"),
-    (CreditError, 403, "credit"),
-    (UnknownError, 404, "unknown"),
-    (ConflictError, 409, "conflict"),
-    (TooLargeError, 413, "too_large"),
-)
-KINDS = {400: "order", 401: "auth", 403: "forbidden", 404: "unknown", 405: "method", 408: "timeout", 409: "conflict"}
-KINDS |= {410: "gone", 412: "version", 413: "too_large", 415: "media_type", 423: "locked", 460: "checksum"}
-MESSAGES = {
-    "missing": "is required",
-    "extra_forbidden": "there is no such field",
-    "json_invalid": "the body is not JSON",
-    "model_attributes_type": "must be an object",
-    "dict_type": "must be an object",
-    "union_tag_not_found": "is required",
-}
-PATTERNS = {
-    URL_PATTERN: "must start with https://, http:// or data:",
-    CALLBACK_PATTERN: "must start with https:// or http://",
-    ASPECT_RATIO_PATTERN: 'must be W:H from 9:21 to 21:9, such as "16:9"',
-}
-TAGS = frozenset({"image", "generation", "video", "name", "key"})
-
 log = logging.getLogger(__name__)
 BEARER = Security(HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`"))
 """For the OpenAPI document alone: the route class reads the key, before anything else of the request."""
@@ -108,18 +69,6 @@ class Front:
     """The longest that a GET waits for a state."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An error, before a wire gives it its shape. `message` is fit for the client."""
-
-    status: int
-    kind: str
-    message: str
-    errors: tuple[tuple[str, str], ...] = ()
-    """`(field, message)` of each field that is wrong."""
-    headers: dict[str, str] = field(default_factory=dict)
-
-
 Shape = Callable[[Request, Problem], Response]
 
 
@@ -133,6 +82,7 @@ class Door:
         # Few at once, and not among the threads that answer: large files take long. One at a time is decoded.
         self._keeping = anyio.CapacityLimiter(MOST_KEPT)
         self._keys: dict[bytes, tuple[float, Key]] = {}
+        self.rates = Rates()
 
     async def fetch(self, url: str, path: Path) -> None:
         """Fetches what the client named to `path`, when it is its turn. Raises FetchError."""
@@ -147,12 +97,35 @@ class Door:
         """The same for a file that came in parts, and is whole."""
         return await anyio.to_thread.run_sync(self.front.service.finish_upload, upload, file, limiter=self._keeping)
 
+    async def submit(
+        self, request: Request, key: Key, order: Order, *, wire: str, body: Mapping[str, Any], of: Sequence[str] = ()
+    ) -> Generation:
+        """Takes an order: all creates of all wires come through here, and one that is sent again makes nothing more.
+
+        `body` is what the answer shows as asked for; `of`, what tells this order from others beside its body: the
+        digests of files that came with it. Raises CallerError.
+        """
+        return await in_thread(
+            self.front.service.submit,
+            key,
+            order,
+            wire=wire,
+            request=body,
+            base_url=self.base_url(request),
+            create=create_of(request, key, body, of),
+        )
+
     def base_url(self, request: Request) -> str:
         """Without a slash at its end."""
         return (self.front.public_url or str(request.base_url)).rstrip("/")
 
     async def check_key(self, request: Request) -> Key:
-        """The key that the request carries. Raises AuthError."""
+        """The key that the request carries, with this request counted. Raises AuthError, LimitError."""
+        key = await self._key(request)
+        self.rates.take(key)
+        return key
+
+    async def _key(self, request: Request) -> Key:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret:
@@ -201,6 +174,7 @@ def route_class(
             handle = super().get_route_handler()
 
             async def handle_all(request: Request) -> Response:
+                request.state.received_at = time.time()
                 try:
                     if locked:
                         request.state.key = await door.check_key(request)
@@ -212,33 +186,6 @@ def route_class(
             return handle_all
 
     return Route
-
-
-def problem_of(error: Exception) -> Problem:
-    """The one place that decides what an error is for the client. Nothing of the request's body is in it."""
-    if isinstance(error, CallerError):
-        status, kind = next((status, kind) for cls, status, kind in STATUSES if isinstance(error, cls))
-        errors: tuple[tuple[str, str], ...] = ()
-        if status == 400 or error.field:
-            errors = ((error.field or "body", error.message),)
-        headers = {"www-authenticate": "Bearer"} if status == 401 else {}
-        return Problem(status, kind, error.message, errors, headers)
-    if isinstance(error, WorldError):
-        log.warning("something outside failed: %s", error)
-        after = {"retry-after": str(max(1, round(error.retry_after_seconds or 5)))} if error.retryable else {}
-        return Problem(503, "world", error.message, (), after)
-    if isinstance(error, RequestValidationError):
-        errors = tuple((_field(item), _message(item)) for item in error.errors()[:MOST_ERRORS])
-        return Problem(400, "order", "; ".join(f"{name}: {text}" for name, text in errors), errors)
-    if isinstance(error, HTTPException):
-        kind = KINDS.get(error.status_code, "order")
-        errors = (("body", error.detail),) if error.status_code == 400 else ()
-        return Problem(error.status_code, kind, error.detail, errors, dict(error.headers or {}))
-    if isinstance(error, ClientDisconnect):
-        return Problem(400, "order", "the client went away")
-    is_ours = isinstance(error, LongtakeError)
-    log.error("a fault of ours", exc_info=error)
-    return Problem(500, "fault", str(error) if is_ours else "a fault of ours; the log has more under this request's id")
 
 
 def request_id(request: Request) -> str:
@@ -263,33 +210,3 @@ def _limited(request: Request, limit: int) -> Request:
         return message
 
     return Request(request.scope, receive_limited)
-
-
-def _field(item: dict[str, Any]) -> str:
-    """`("body", "keyframes", "frame0", "image", "url")` → `keyframes.frame0.url`; the tags of unions are left out."""
-    place, *path = item["loc"]
-    names: list[str] = []
-    for index, name in enumerate(path):
-        is_tag = name in TAGS and index > 0 and (path[index - 1] in ("frame0", "frame1") or path[0] == "concepts")
-        is_last = index == len(path) - 1
-        if item["type"] == "json_invalid" or (is_tag and not is_last):
-            continue
-        names.append(str(name)[:NAME_LIMIT].encode("utf-8", "replace").decode())
-    if item["type"].startswith("union_tag_"):
-        names.append("type")
-    return ".".join(names) or str(place)
-
-
-def _message(item: dict[str, Any]) -> str:
-    kind, context = item["type"], item.get("ctx", {})
-    if item["loc"] == ("body",) and kind != "missing":
-        return "must be a JSON object, sent as application/json"
-    if kind in MESSAGES:
-        return MESSAGES[kind]
-    if kind == "union_tag_invalid":
-        return f"must be one of {context['expected_tags']}"
-    if kind == "string_pattern_mismatch" and context["pattern"] in PATTERNS:
-        return PATTERNS[context["pattern"]]
-    return re.sub(
-        r"^(Value error, |[A-Z][a-z]+ should )", lambda match: "must " * match[0].endswith("should "), item["msg"]
-    )

@@ -37,7 +37,7 @@ def router(door: Door) -> APIRouter:
     answers: dict[int | str, dict[str, Any]] = {
         202: {"description": "It is being converted: ask again", "model": Converting, "headers": again},
         307: {"description": "The file is there", "headers": there},
-        **refusals(400, 401, 404, 409, 503),
+        **refusals(400, 401, 404, 409, 429, 503),
     }
     for method in ("GET", "HEAD"):
         made.add_api_route(

@@ -17,8 +17,9 @@ from starlette.exceptions import HTTPException
 from longtake.errors import WorldError
 from longtake.wire import aimlapi, downloads, hls, media, native, refusals, resumable
 from longtake.wire.access import Access, Metrics
-from longtake.wire.door import Door, Front, in_thread, problem_of, route_class
+from longtake.wire.door import Door, Front, in_thread, route_class
 from longtake.wire.page import CSP, page
+from longtake.wire.problems import problem_of
 
 __all__ = ["Front", "build"]
 

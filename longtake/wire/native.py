@@ -15,7 +15,7 @@ from longtake.records import Generation
 from longtake.wire.answers import RANKS
 from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
 from longtake.wire.events import event_stream
-from longtake.wire.native_answers import NativeAnswer, NativeDetail, NativePage, native_fields
+from longtake.wire.native_answers import Allowance, NativeAnswer, NativeDetail, NativePage, NativeUsage, native_fields
 from longtake.wire.native_models import NativeBody
 from longtake.wire.refusals import refusals, shape
 
@@ -30,7 +30,7 @@ EVENTS_DOC: dict[int | str, dict[str, Any]] = {
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a call with a key may answer but success."""
-    return refusals(401, 503, *statuses)
+    return refusals(401, 429, 503, *statuses)
 
 
 def router(door: Door) -> APIRouter:
@@ -47,6 +47,7 @@ def router(door: Door) -> APIRouter:
     gone: dict[int | str, dict[str, Any]] = {204: {"description": "It has ended, and no event is left to send"}}
     one_stream, stream = EVENTS_DOC | gone | answers(400, 404), EVENTS_DOC | answers(400)
     add(one + "/events", wire.events_of_one, methods=["GET"], responses=one_stream, response_class=StreamingResponse)
+    add("/api/usage", wire.usage, methods=["GET"], responses=answers())
     add("/api/events", wire.events, methods=["GET"], responses=stream, response_class=StreamingResponse)
     return made
 
@@ -62,7 +63,7 @@ class Native:
     async def create(self, body: NativeBody, key: Caller, request: Request) -> NativeDetail:
         """Make a video, or make one longer."""
         order = body.order(self._links, self._door.base_url(request))
-        made = await in_thread(self._service.submit, key, order, wire="native", request=body.request())
+        made = await self._door.submit(request, key, order, wire="native", body=body.request())
         return await self._detail(made, request)
 
     async def page(
@@ -115,7 +116,17 @@ class Native:
 
     async def retry(self, id: str, key: Caller, request: Request) -> NativeDetail:
         """Try a failed one again."""
-        return await self._detail(await in_thread(self._service.retry, id, key.account), request)
+        return await self._detail(await in_thread(self._service.retry, id, key), request)
+
+    async def usage(self, key: Caller) -> NativeUsage:
+        """What the key may use, and what is left of it."""
+        used, limits = await in_thread(self._door.front.keys.usage, key.id), key.limits
+        return NativeUsage(
+            credits=Allowance.of(key.credits, used.credits),
+            generations_at_once=Allowance.of(limits.generations_at_once, used.generations_at_once),
+            seconds_per_day=Allowance.of(limits.seconds_per_day, used.seconds_per_day),
+            requests_per_minute=Allowance(limit=limits.requests_per_minute, left=self._door.rates.left(key)),
+        )
 
     async def events_of_one(self, id: str, key: Caller, last_event_id: LastEventId = None) -> Response:
         """What happens to one generation, as it happens; ends when it ends."""

@@ -13,6 +13,27 @@ from longtake.wire.answers import GenerationAnswer, generation_fields
 from longtake.wire.links import Links, playlist_key
 
 
+class Allowance(BaseModel):
+    """Null: no limit."""
+
+    limit: float | None
+    left: float | None
+
+    @classmethod
+    def of(cls, limit: float | None, used: float) -> Allowance:
+        return cls(limit=limit, left=None if limit is None else max(0.0, limit - used))
+
+
+class NativeUsage(BaseModel):
+    """What a key may use. One credit renders one second."""
+
+    credits: Allowance
+    generations_at_once: Allowance
+    seconds_per_day: Allowance
+    """Of video ordered in the last 24 hours."""
+    requests_per_minute: Allowance
+
+
 class SegmentAnswer(BaseModel):
     """A stretch of the finished video, and who made it. Seconds count from the video's start."""
 

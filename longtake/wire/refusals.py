@@ -8,7 +8,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from longtake.wire.door import Problem, request_id
+from longtake.wire.door import request_id
+from longtake.wire.problems import TOO_MANY, Problem
 
 
 class NativeErrorBody(BaseModel):
@@ -32,4 +33,4 @@ def shape(request: Request, problem: Problem) -> JSONResponse:
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the OpenAPI document: what a call may answer but success."""
-    return {status: {"model": NativeError} for status in statuses}
+    return {status: {"model": NativeError, **TOO_MANY.get(status, {})} for status in statuses}

@@ -22,9 +22,10 @@ from starlette.exceptions import HTTPException
 from longtake.errors import ConflictError, OrderError, UnknownError
 from longtake.records import PartialUpload, Upload
 from longtake.wire.digests import CHECKSUMS, Checksum, metadata_of, told_sha256
-from longtake.wire.door import BEARER, Caller, Door, Problem, in_thread, route_class
+from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
 from longtake.wire.hands import Hands
 from longtake.wire.native_answers import UploadAnswer, upload_answer
+from longtake.wire.problems import Problem
 from longtake.wire.refusals import refusals, shape
 from longtake.wire.uploads import receive_file
 
@@ -258,7 +259,7 @@ def tus_shape(request: Request, problem: Problem) -> Response:
 
 
 def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return refusals(401, 503, *statuses)
+    return refusals(401, 429, 503, *statuses)
 
 
 def _headers_doc(headers: dict[str, dict[str, str]], num_required: int = 0) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def test_credits_are_spent_by_what_is_not_failed(desk: Desk) -> None:
         desk.submit(seconds=30)
     desk.records.fail(ids[0], "no", "fault")
     desk.submit(seconds=30)
-    assert desk.keys.used(desk.key.id) == 90
+    assert desk.keys.usage(desk.key.id).credits == 90
 
 
 def test_progress_of_a_cancelled_generation_stops_its_engine(desk: Desk) -> None:

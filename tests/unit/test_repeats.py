@@ -1,0 +1,133 @@
+"""Creates that come twice: with a key of the client's own, or as an SDK's silent retry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from longtake.records.tables import creates
+from tests.wire_rig import OTHER_KEY, Rig, client, serving
+
+SEED = "/v2/generate/video/luma-ai/generation"
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    return Rig.build(tmp_path_factory.mktemp("repeats"))
+
+
+@pytest.fixture(scope="module")
+def url(rig: Rig) -> Iterator[str]:
+    with serving(rig) as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def http(url: str) -> Iterator[httpx2.Client]:
+    with client(url) as http:
+        yield http
+
+
+def create(http: httpx2.Client, prompt: str, path: str = SEED, **headers: str) -> httpx2.Response:
+    return http.post(path, json={"prompt": prompt}, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def age(rig: Rig, seconds: float) -> None:
+    """Lets time pass for what was created."""
+    with rig.records._engine.begin() as connection:
+        connection.execute(sa.update(creates).values(created_at=creates.c.created_at - seconds))
+
+
+def test_the_same_key_makes_one_generation_however_often_it_comes(http: httpx2.Client) -> None:
+    answers = [create(http, "one", idempotency_key="key-1") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert create(http, "one", idempotency_key="key-2").json()["id"] != answers[0].json()["id"]
+
+
+def test_the_same_key_with_another_order_is_a_conflict_that_changes_nothing(rig: Rig, http: httpx2.Client) -> None:
+    create(http, "two", idempotency_key="key-3")
+    count = rig.records.count("default")
+    for answer in (
+        create(http, "another", idempotency_key="key-3"),
+        create(http, "two", path="/api/generations", idempotency_key="key-3"),
+    ):
+        assert answer.status_code == 409
+        assert "choose another key" in answer.text
+    assert rig.records.count("default") == count
+
+
+def test_a_key_holds_for_a_day_and_for_one_account(rig: Rig, url: str, http: httpx2.Client) -> None:
+    first = create(http, "three", idempotency_key="key-4").json()["id"]
+    with client(url, OTHER_KEY) as other:
+        assert create(other, "three", idempotency_key="key-4").json()["id"] != first
+    age(rig, 86_000)
+    assert create(http, "three", idempotency_key="key-4").json()["id"] == first
+    age(rig, 500)
+    assert create(http, "four", idempotency_key="key-4").json()["id"] != first
+
+
+@pytest.mark.parametrize("key", ["", "a b", "k" * 256])
+def test_a_key_that_is_none_is_refused_by_name(http: httpx2.Client, key: str) -> None:
+    answer = create(http, "five", idempotency_key=key)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+
+
+def test_an_sdks_silent_retry_gets_what_the_first_try_made(rig: Rig, http: httpx2.Client) -> None:
+    first = create(http, "six", x_stainless_retry_count="0").json()["id"]
+    assert create(http, "six", x_stainless_retry_count="1").json()["id"] == first
+    assert create(http, "six", x_stainless_retry_count="2").json()["id"] == first
+    assert create(http, "seven", x_stainless_retry_count="1").json()["id"] != first
+    again = create(http, "six").json()["id"]
+    assert again != first, "what is asked for twice on purpose is made twice"
+    age(rig, 121)
+    assert create(http, "six", x_stainless_retry_count="1").json()["id"] not in (first, again)
+
+
+def test_a_retry_that_overtakes_its_first_try_makes_the_only_one(rig: Rig, http: httpx2.Client) -> None:
+    from longtake.records import Create, Key
+
+    key = Key("key-x", "default", "", None, 0.0, None)
+    began = time.time()
+    late = Create(key_id=key.id, digest="d", received_at=began)
+    repeat = Create(key_id=key.id, digest="d", is_retry=True, received_at=began + 0.001)
+    from longtake.orders import Order
+
+    made = [
+        rig.service.submit(key, Order(prompt="eight"), wire="native", request={}, create=one).id
+        for one in (repeat, late)
+    ]
+    assert made[0] == made[1]
+    new = Create(key_id=key.id, digest="d", received_at=time.time())
+    assert rig.service.submit(key, Order(prompt="eight"), wire="native", request={}, create=new).id != made[0]
+
+
+def test_creates_that_come_at_the_same_moment_make_one(rig: Rig, url: str) -> None:
+    def send(_: int) -> str:
+        with client(url) as http:
+            id: str = create(http, "nine", idempotency_key="key-9").json()["id"]
+            return id
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(send, range(24)))) == 1
+
+
+def test_what_was_refused_is_judged_anew(rig: Rig, http: httpx2.Client) -> None:
+    body = {"prompt": "ten", "keyframes": {"frame0": {"type": "generation", "id": "0" * 8}}}
+    headers = {"idempotency-key": "key-10"}
+    assert http.post(SEED, json=body, headers=headers).status_code == 404
+    assert create(http, "ten", idempotency_key="key-10").status_code == 201
+
+
+def test_a_repeat_of_what_was_deleted_says_so(http: httpx2.Client) -> None:
+    id = create(http, "eleven", idempotency_key="key-11").json()["id"]
+    assert http.delete(f"/api/generations/{id}").status_code == 204
+    answer = create(http, "eleven", idempotency_key="key-11")
+    assert answer.status_code == 409
+    assert "was deleted" in answer.text
