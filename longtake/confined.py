@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import math
 import os
 import pickle
 import queue
@@ -24,7 +25,8 @@ import weakref
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from fractions import Fraction
-from typing import IO, Any, ParamSpec, TypeVar
+from functools import partial
+from typing import IO, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from longtake.errors import FaultError, LongtakeError, MediaError
 
@@ -43,7 +45,27 @@ STARTING_SECONDS = 60.0
 READY = b"ready"
 OUT_OF_MEMORY = 86
 """A child's exit code."""
+LOOK_SECONDS = 0.1
+"""How often whoever follows a call is asked whether it is still wanted; a child tells half as long apart at least."""
+TELL_SECONDS = 0.05
+TOLD = 2**64 - 1
+"""Stands in the place of an answer's length ahead of a part of the progress."""
 _LENGTH = struct.Struct("<Q")
+_PART = struct.Struct("<d")
+
+Hear = Callable[[float], None]
+
+
+class _Task(NamedTuple):
+    """What a child is to call."""
+
+    module: str
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    seconds: float
+    tells: bool = False
+    """Whether it is given, as its first argument, whom to tell of its progress."""
 
 
 class Confined:
@@ -63,14 +85,28 @@ class Confined:
 
         Raises what it raises of ours, MediaError where it takes more than it may, FaultError for everything else.
         """
-        task = pickle.dumps((function.__module__, function.__qualname__, args, kwargs, seconds))
-        child = self._free.get()
+        value: T = self._asked(_Task(function.__module__, function.__qualname__, args, kwargs, seconds), None)
+        return value
+
+    def follow(
+        self, function: Callable[Concatenate[Hear, P], T], seconds: float, hear: Hear, /, *args: P.args, **kw: P.kwargs
+    ) -> T:
+        """`function(progress, *args, **kw)`, as `call`: what it tells `progress`, a float, `hear` is told here.
+
+        `hear` is told the last one again and again while nothing new comes; what it raises ends the child, and is
+        raised. `seconds` are counted anew whenever `progress` is told.
+        """
+        value: T = self._asked(_Task(function.__module__, function.__qualname__, args, kw, seconds, True), hear)
+        return value
+
+    def _asked(self, task: _Task, hear: Hear | None) -> Any:
+        child = self._wait(hear)
         try:
             if child and child.is_worn:
                 child.end()
                 child = None
             child = child or _Child(self._modules, self._memory_bytes)
-            answer = child.ask(task, seconds)
+            answer = child.ask(pickle.dumps(tuple(task)), task.seconds, hear)
         except BaseException:
             if child:
                 child.end()
@@ -78,10 +114,19 @@ class Confined:
             raise
         finally:
             self._free.put(child)
-        value: T | BaseException = _Answers(io.BytesIO(answer)).load()
+        value = _Answers(io.BytesIO(answer)).load()
         if isinstance(value, BaseException):
             raise value
         return value
+
+    def _wait(self, hear: Hear | None) -> _Child | None:
+        """For one that is free."""
+        while True:
+            try:
+                return self._free.get(timeout=LOOK_SECONDS if hear else None)
+            except queue.Empty:
+                if hear:
+                    hear(0.0)
 
     def close(self) -> None:
         """Ends the children, when each has answered; a later call starts another."""
@@ -96,6 +141,7 @@ class _Child:
 
     def __init__(self, modules: tuple[str, ...], memory_bytes: int) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGTAKE_")}
+        environment.setdefault("MALLOC_ARENA_MAX", "1")  # glibc's heaps, one for each thread, would each keep some
         self._process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", __name__, str(memory_bytes), *modules],
             env=environment,
@@ -116,25 +162,36 @@ class _Child:
     def is_worn(self) -> bool:
         return self._num_calls >= MOST_CALLS or self._process.poll() is not None
 
-    def ask(self, task: bytes, seconds: float) -> bytes:
-        """Raises MediaError where no answer comes."""
+    def ask(self, task: bytes, seconds: float, hear: Hear | None = None) -> bytes:
+        """Raises MediaError where no answer comes, and what `hear` raises."""
         self._num_calls += 1
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):  # it died: reading says so
             _write(self._process.stdin, task)
-        deadline = time.monotonic() + seconds
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
-        if length > ANSWER_LIMIT:
-            raise MediaError("the file can't be read: what is found in it is too much")
-        return self._read(length, deadline)
+        part = 0.0
+        while True:
+            look = partial(hear, part) if hear else None
+            deadline = time.monotonic() + seconds
+            (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline, look))
+            if length == TOLD and hear:
+                (part,) = _PART.unpack(self._read(_PART.size, deadline))
+                hear(part)
+            elif length > ANSWER_LIMIT:
+                raise MediaError("the file can't be read: what is found in it is too much")
+            else:
+                return self._read(length, deadline)
 
-    def _read(self, num_bytes: int, deadline: float) -> bytes:
+    def _read(self, num_bytes: int, deadline: float, look: Callable[[], None] | None = None) -> bytes:
         assert self._process.stdout
-        found = bytearray()
+        found, longest = bytearray(), LOOK_SECONDS if look else math.inf
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while len(found) < num_bytes:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
+                left = deadline - time.monotonic()
+                if not selector.select(max(0.0, min(left, longest))):
+                    if look and left > longest:
+                        look()
+                        continue
                     raise MediaError("the file can't be read: it takes longer than it may")
                 data = os.read(self._process.stdout.fileno(), num_bytes - len(found))
                 if not data:
@@ -191,11 +248,11 @@ def _main(memory_bytes: int, *modules: str) -> None:
     threading.Thread(target=_listen, args=(tasks, given), daemon=True).start()
     while True:
         given.acquire()
-        module, name, args, kwargs, seconds = pickle.loads(tasks.pop(0))  # noqa: S301 - from our parent
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 2, hard=False)
+        task = _Task(*pickle.loads(tasks.pop(0)))  # noqa: S301 - from our parent
+        _limit_time(task.seconds)
         try:
-            value = getattr(importlib.import_module(module), name)(*args, **kwargs)
+            function = getattr(importlib.import_module(task.module), task.name)
+            value = function(*[_Telling(answers, task.seconds)][: task.tells], *task.args, **task.kwargs)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
         except LongtakeError as error:
@@ -212,6 +269,26 @@ def _listen(tasks: list[bytes], given: threading.Semaphore) -> None:
         tasks.append(pipe.read(_LENGTH.unpack(head)[0]))
         given.release()
     os._exit(0)
+
+
+class _Telling:
+    """What a function tells of its progress; then it may take its time once more."""
+
+    def __init__(self, answers: IO[bytes], seconds: float) -> None:
+        self._answers, self._seconds, self._last = answers, seconds, -math.inf
+
+    def __call__(self, part: float) -> None:
+        now = time.monotonic()
+        if now - self._last >= TELL_SECONDS:
+            self._last = now
+            self._answers.write(_LENGTH.pack(TOLD) + _PART.pack(part))
+            _limit_time(self._seconds)
+
+
+def _limit_time(seconds: float) -> None:
+    """From now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 2, hard=False)
 
 
 def _limit(kind: int, value: int, *, hard: bool = True) -> None:

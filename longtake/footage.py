@@ -64,6 +64,11 @@ def sound_key(id: str, take: int = 0) -> str:
     return f"{segment_key(id, take).removesuffix('.mp4')}-sound.mp4"
 
 
+def matched_sound_key(id: str, number: int) -> str:
+    """Where a sound is kept that was encoded again to match another one, with what else was matched for a bridge."""
+    return f"sources/{id}-match/sound-{number}.mp4"
+
+
 def again_keys(id: str) -> tuple[str, str]:
     """Where the frames at the cuts that had to be encoded again are kept: those of frame0, those of frame1."""
     return f"segments/{id}-tail.mp4", f"segments/{id}-lead.mp4"

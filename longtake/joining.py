@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from longtake.footage import Footage, Source, Tell, sound_key, work_file
+from longtake.footage import Footage, Source, Tell, matched_sound_key, sound_key, work_file
 from longtake.media.decode import read_all
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
-from longtake.media.sound import SoundTrack, sound_track
+from longtake.media.sound import sound_track
 from longtake.media.sound_continue import continue_sound
 from longtake.media.sound_heard import measure_jump
+from longtake.media.sound_match import code_alike, unlike_sounds, with_sounds
 from longtake.media.splice import splice
 from longtake.orders import Order
 from longtake.planning import MOST_CONTEXT_BYTES, Plan
@@ -23,6 +26,8 @@ from longtake.store import Store
 from longtake.timeline import Sound, Timeline
 
 SOUND_NOTE = "Ambient sound goes on under the new part; speech and music are not continued."
+ENCODED_AGAIN = "encoded again to match"
+LEFT_OUT = "left out, for it can't match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +69,61 @@ def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
     return timeline, plan.outline.before_stop
 
 
+def match_sound(
+    id: str, before: Timeline, stop: int, after: Timeline, start: int, store: Store, tell: Tell
+) -> tuple[Timeline, Timeline, tuple[str, ...]]:
+    """The two sides of a bridge with sound of one coding, that of the first sound, and what is to be said of it.
+
+    Of the first video the frames up to `stop` are heard, of the second one those from `start` on. What is coded
+    otherwise is encoded once, into objects that `sources.forget_matched` removes. What can't be, stays as it is.
+    """
+    shown = (*before.touched(0, stop), *after.touched(start, after.num_frames))
+    segments = (replace(part, start=a, stop=b, key_frames=tuple(sorted({0, a}))) for part, a, b in shown)
+    both = replace(before, segments=tuple(segments))  # to be heard, not seen
+    made, remarks = _match(id, both, store, partial(tell, "bring", 1.0))
+    return with_sounds(before, made), with_sounds(after, made), remarks
+
+
 def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int, list[str]]:
     """Writes the finished MP4 by copying packets: its key, its size in bytes, and what is to be said of its sound."""
     key = f"videos/{id}.mp4"
-    sound = sound_track(timeline, store.open)
-    with work_file(store, key) as path:
-        splice(timeline, store.open, path, sound)
-        return key, store.put_file(key, path), _remarks(timeline, sound) if sound else []
+    with _in_one_coding(id, timeline, store) as (heard, remarks):
+        sound = sound_track(heard, store.open)
+        with work_file(store, key) as path:
+            splice(heard, store.open, path, sound)
+            left_out = _remarks(timeline, sound.left_out, LEFT_OUT) if sound else ()
+            return key, store.put_file(key, path), [*remarks, *left_out]
 
 
-def _remarks(timeline: Timeline, sound: SoundTrack) -> list[str]:
+@contextmanager
+def _in_one_coding(id: str, timeline: Timeline, store: Store) -> Iterator[tuple[Timeline, tuple[str, ...]]]:
+    """The timeline with sound of one coding for as long as this lasts: bridges of before `match_sound` have two."""
+    made, remarks = _match(id, timeline, store, lambda: None)
+    try:
+        yield with_sounds(timeline, made), remarks
+    finally:
+        for sound in made.values():
+            store.delete(sound.key)
+
+
+def _match(
+    id: str, timeline: Timeline, store: Store, alive: Callable[[], None]
+) -> tuple[dict[str, Sound], tuple[str, ...]]:
+    """What was encoded again, as `with_sounds` takes it, and what is to be said of it."""
+    track, made = sound_track(timeline, store.open), {}
+    for number, unlike in enumerate(unlike_sounds(timeline, track) if track else ()):
+        assert track is not None
+        key = matched_sound_key(id, number)
+        with work_file(store, key) as path:
+            made[unlike.key] = Sound(key, code_alike(track, unlike, store.open, path, alive))
+            store.put_file(key, path)
+    return made, tuple(_remarks(timeline, made, ENCODED_AGAIN))
+
+
+def _remarks(timeline: Timeline, keys: Collection[str], done: str) -> list[str]:
     """What is done to the sound of parts that sound differently: one file has one coding."""
-    remarks = []
-    for keys, done in ((sound.coded_anew, "encoded again to match"), (sound.left_out, "left out, for it can't match")):
-        owners = dict.fromkeys(part.owner for part in timeline.segments if part.sound and part.sound.key in keys)
-        remarks += [f"The sound of {owner} is {done} what comes before it." for owner in owners]
-    return remarks
+    owners = dict.fromkeys(part.owner for part in timeline.segments if part.sound and part.sound.key in keys)
+    return [f"The sound of {owner} is {done} what comes before it." for owner in owners]
 
 
 def make_poster(id: str, timeline: Timeline, store: Store) -> str:
@@ -124,15 +168,22 @@ def lay_sound(
     id: str, order: Order, plan: Plan, rendered: Rendered, take: int, store: Store, tell: Tell
 ) -> dict[str, Any]:
     """Makes sound for the new part of a take that goes on from what is beside it: JSON for `Heard.from_json`."""
+    with _in_one_coding(id, timeline_of(plan, rendered)[0], store) as (timeline, _):
+        return _laid(id, order, plan, timeline, rendered.segment.key, take, store, tell).to_json()
+
+
+def _laid(
+    id: str, order: Order, plan: Plan, timeline: Timeline, new: str, take: int, store: Store, tell: Tell
+) -> Heard:
+    """Of the new part, the object `new`."""
     key, num_frames, seed = sound_key(id, take), plan.outline.num_frames, seed_of(order, take)
-    timeline, first = timeline_of(plan, rendered)
-    alive = partial(tell, "sound", 1.0)
+    first, alive = plan.outline.before_stop, partial(tell, "sound", 1.0)
     with work_file(store, key) as path:
         made = continue_sound(timeline, first, num_frames, seed, store.open, path, loop=order.loop, alive=alive)
         if isinstance(made, str):
-            return Heard(notes=(f"The new part is silent: {made}.",)).to_json()
+            return Heard(notes=(f"The new part is silent: {made}.",))
         store.put_file(key, path)
-    heard = Heard(Sound(key, made), notes=(SOUND_NOTE,))
-    timeline, _ = timeline_of(plan, heard.under(rendered))
-    jump = measure_jump(timeline, first, num_frames, store.open)
-    return replace(heard, jump=round(jump.joins, 2), inside=round(jump.inside, 2)).to_json()
+    sound = Sound(key, made)
+    whole = tuple(replace(part, sound=sound) if part.key == new else part for part in timeline.segments)
+    jump = measure_jump(replace(timeline, segments=whole), first, num_frames, store.open)
+    return Heard(sound, round(jump.joins, 2), round(jump.inside, 2), (SOUND_NOTE,))

@@ -15,6 +15,7 @@ from longtake.footage import Footage, Source, Tell, timeline_in
 from longtake.joining import Heard, join, lay_sound, timeline_of
 from longtake.media.export import Kind, export
 from longtake.media.gif import check_gif
+from longtake.media.memory import share_one_heap
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.planning import plan
@@ -63,11 +64,12 @@ def make(
     """
     if out.suffix.lower() not in SUFFIXES:
         raise CallerError(f"OUT must end in {', '.join(SUFFIXES)}, got {out.name}")
+    share_one_heap()
     with TemporaryDirectory(prefix=".longtake-", dir=_folder_of(out)) as folder:
         store = Store.in_folder(Path(folder))
         before, after = _read_ends(order, store, max_still_pixels, tell)
         if isinstance(before, Footage) and isinstance(after, Footage):
-            before, after = match(ID, before, after, store, lambda _, part: tell("matching the two", part))
+            before, after = match(ID, before, after, store, lambda _, part: tell("matching the two", part), order)
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
         if SUFFIXES[out.suffix.lower()] == "gif":
             check_gif(float(planned.outline.format.seconds(planned.outline.total_frames)))

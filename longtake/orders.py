@@ -5,9 +5,9 @@ Fields in errors are written as in the seed's JSON (`keyframes.frame0.at`): ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from longtake.errors import OrderError
 from longtake.video import Cell, End
@@ -22,6 +22,8 @@ NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 
 MOST_RATE_DENOMINATOR = 1001
 """Of a frame rate: that of the NTSC rates. Numerators up to 120 × 1001 fit every container's 32 bits."""
 MOST_TAKES = 4
+MOST_RESIZED = 16384
+"""Pixels: how large a source may be made, and how far off it may be put."""
 SOUNDS = ("silence", "continue")
 LOOP_CELLS = frozenset({Cell("nothing", "nothing"), Cell("still", "nothing"), Cell("clip", "nothing")})
 
@@ -59,6 +61,75 @@ class KeyFrame:
         return "still" if self.type == "image" else "clip"
 
 
+@dataclass(frozen=True, slots=True)
+class Upscale:
+    """Another edit of a video made before: the same frames, larger."""
+
+    short_side: int
+    """Of what is made, in pixels; more than the video's own."""
+
+    kind: ClassVar = "upscale"
+
+    def __post_init__(self) -> None:
+        _check_short_side(self.short_side)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reframe:
+    """A video or an image placed on a canvas of another shape; around it the picture is continued.
+
+    All places are in pixels of the canvas, whose short side is `short_side`. The source is scaled to `resized_width` x
+    `resized_height` (one alone keeps its shape) and its upper left corner put at `grid_position_x`, `grid_position_y`,
+    which may lie outside; of it, what is inside the bounds is kept. What is not given: the bounds are the whole canvas,
+    the source is as large as it can be without being cut by the canvas, or just so large that it fills bounds that are
+    given, and stands in their middle.
+    """
+
+    aspect_ratio: tuple[int, int]
+    short_side: int = 720
+    resized_width: int | None = None
+    resized_height: int | None = None
+    grid_position_x: int | None = None
+    grid_position_y: int | None = None
+    x_start: int | None = None
+    x_end: int | None = None
+    y_start: int | None = None
+    y_end: int | None = None
+
+    kind: ClassVar = "reframe"
+
+    def __post_init__(self) -> None:
+        _check_aspect_ratio(self.aspect_ratio)
+        _check_short_side(self.short_side)
+        for name, size in (("resized_width", self.resized_width), ("resized_height", self.resized_height)):
+            if size is not None and not 16 <= size <= MOST_RESIZED:
+                raise OrderError(f"{name} must be from 16 to {MOST_RESIZED} pixels, got {size}", field=name)
+        for name, place in (("grid_position_x", self.grid_position_x), ("grid_position_y", self.grid_position_y)):
+            if place is not None and abs(place) > MOST_RESIZED:
+                raise OrderError(f"{name} must be from -{MOST_RESIZED} to {MOST_RESIZED}, got {place}", field=name)
+        for axis, start, end, size in zip(
+            "xy", (self.x_start, self.y_start), (self.x_end, self.y_end), self.canvas, strict=True
+        ):
+            low, high = start or 0, size if end is None else end
+            if not 0 <= low < size:
+                raise OrderError(f"{axis}_start must be from 0 to {size - 1}, got {low}", field=f"{axis}_start")
+            if not low < high <= size:
+                raise OrderError(
+                    f"{axis}_end must be from {low + 1} to {size}, the canvas's, got {high}", field=f"{axis}_end"
+                )
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Width and height of what is made: even, the short side as asked for."""
+        wide, high = self.aspect_ratio
+        short = self.short_side // 2 * 2
+        long = round(self.short_side * Fraction(max(wide, high), min(wide, high)) / 2) * 2
+        return (long, short) if wide >= high else (short, long)
+
+
+Edit = Upscale | Reframe
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a client asks for. Nothing in it is looked up yet: addresses and ids are as given."""
@@ -81,6 +152,9 @@ class Order:
     sound: Literal["silence", "continue"] = "silence"
     """Under the new part: none, or ambient sound that goes on from the footage's own."""
     callback_url: str | None = None
+    edit: Edit | None = None
+    """Frames that are there are made anew: those of `before`, which is all that stands beside it. An image is shown for
+    `seconds`; a video keeps its length, its rate and its sound. None: new frames are rendered."""
 
     def __post_init__(self) -> None:
         if len(self.prompt) > PROMPT_LIMIT:
@@ -89,14 +163,8 @@ class Order:
             )
         if not Fraction(1, 10) <= self.seconds <= 600:
             raise OrderError(f"duration must be from 0.1 to 600 seconds, got {float(self.seconds):g}", field="duration")
-        width, height = self.aspect_ratio
-        least, most = ASPECT_LIMITS
-        if width < 1 or height < 1 or not least <= Fraction(width, height) <= most:
-            raise OrderError(f"aspect_ratio must be W:H from 9:21 to 21:9, got {width}:{height}", field="aspect_ratio")
-        if not 64 <= self.short_side <= 4096:
-            raise OrderError(
-                f"the short side must be from 64 to 4096 pixels, got {self.short_side}", field="resolution"
-            )
+        _check_aspect_ratio(self.aspect_ratio)
+        _check_short_side(self.short_side)
         _check_frame_rate(self.frame_rate)
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise OrderError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}", field="seed")
@@ -115,6 +183,26 @@ class Order:
                 f"loop needs an open end: frame1 must be left out, got a {self.cell.after} there",
                 field="loop",
             )
+        if self.edit:
+            self._check_edit(self.edit)
+
+    def _check_edit(self, edit: Edit) -> None:
+        if self.before is None:
+            raise OrderError(f"{edit.kind} needs something to work on, got nothing", field="keyframes.frame0")
+        if edit.kind == "upscale" and self.before.type != "generation":
+            raise OrderError(f"upscale needs a generation, got {self.before.type}", field="keyframes.frame0")
+        if self.before.at is not None:
+            raise OrderError(f"{edit.kind} takes the whole video: at must be left out", field="keyframes.frame0.at")
+        if self.after is not None:
+            raise OrderError(f"{edit.kind} takes one video or image, got two", field="keyframes.frame1")
+        for field, given in (
+            ("loop", self.loop),
+            ("concepts", self.concepts),
+            ("takes", self.takes > 1),
+            ("sound", self.sound != "silence"),
+        ):
+            if given:
+                raise OrderError(f"{edit.kind} makes no new moments: {field} must be left out", field=field)
 
     @property
     def cell(self) -> Cell:
@@ -143,6 +231,8 @@ class Order:
                 value = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) is not None}
                 if "at" in value:
                     value["at"] = str(value["at"])
+            elif isinstance(value, Upscale | Reframe):
+                value = {"kind": value.kind} | asdict(value)
             elif isinstance(value, tuple):
                 value = list(value)
             data[field.name] = value
@@ -164,8 +254,30 @@ class Order:
                 "frame_rate": Fraction(data["frame_rate"]),
                 "aspect_ratio": tuple(data["aspect_ratio"]),
                 "concepts": tuple(data["concepts"]),
+                "edit": _edit_from_json(data.get("edit")),
             }
         )
+
+
+def _edit_from_json(data: dict[str, Any] | None) -> Edit | None:
+    if data is None:
+        return None
+    given = {name: value for name, value in data.items() if name != "kind"}
+    if data["kind"] == Upscale.kind:
+        return Upscale(**given)
+    return Reframe(**given | {"aspect_ratio": tuple(given["aspect_ratio"])})
+
+
+def _check_aspect_ratio(aspect_ratio: tuple[int, int]) -> None:
+    width, height = aspect_ratio
+    least, most = ASPECT_LIMITS
+    if width < 1 or height < 1 or not least <= Fraction(width, height) <= most:
+        raise OrderError(f"aspect_ratio must be W:H from 9:21 to 21:9, got {width}:{height}", field="aspect_ratio")
+
+
+def _check_short_side(short_side: int) -> None:
+    if not 64 <= short_side <= 4096:
+        raise OrderError(f"the short side must be from 64 to 4096 pixels, got {short_side}", field="resolution")
 
 
 def _check_frame_rate(frame_rate: Fraction) -> None:

@@ -7,17 +7,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import floor
 
-from longtake.errors import ConflictError, OrderError
-from longtake.orders import Order
+from longtake.errors import ConflictError, MediaError, OrderError
+from longtake.orders import Edit, Order, Reframe
+from longtake.placing import place
 from longtake.timeline import Timeline
 from longtake.video import CELLS, HOUSE, Cell, VideoFormat
 
 HALF = Fraction(1, 2)
+CREDITS_PER_SECOND = 1.0
+"""One credit renders one second of new video; each take is rendered. An edit is as long as what it is made of: where
+the door does not know that yet, it costs what the order says until it is looked at."""
 MOST_CONTEXT_BYTES = 384 * 2**20
 """The most context that an engine is shown at either end, decoded: 5 s of 1080p at 24 fps fit, of 4K the last 1.3 s."""
+MOST_PIXELS_OFF = 2
+"""What sizes are rounded by: 854x480 is 16:9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +87,13 @@ class Outline:
     total_frames: int
     notes: tuple[str, ...]
     """What is done otherwise than asked, in sentences for the answer."""
+    seconds: Fraction
+    """Of all of it: frames may have times of their own."""
 
     @property
     def extent(self) -> Extent:
-        return Extent(self.format, self.total_frames)
+        """As long as it will be; counted at its frame rate, which is exact where all frames are equally long."""
+        return Extent(self.format, self.format.num_frames(self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +127,12 @@ def outline(order: Order, before: Extent | None, after: Extent | None, capabilit
     Raises OrderError or ConflictError, with the field, for what can't be done as asked.
     """
     check_engine(order, capabilities)
-    parents = [parent.format for parent in (before, after) if parent]
+    if order.edit:
+        return _edited(order, order.edit, before, capabilities)
+    videos = [video for video in (before, after) if video]
     notes: list[str] = []
-    if parents:
-        made = common_format(parents)
+    if videos:
+        made = common_format([video.format for video in videos])
         # What was not asked for is not worth a remark: the defaults of the wires would cause one each time.
         asked = (order.aspect_ratio, order.short_side) != ((16, 9), 720)
         if asked and _size(order, capabilities) != (made.width, made.height):
@@ -129,33 +141,71 @@ def outline(order: Order, before: Extent | None, after: Extent | None, capabilit
             notes.append(f"An extension takes its parent's frame rate: {made}; fps was passed over.")
     else:
         made = VideoFormat(*_size(order, capabilities), order.frame_rate)
-    if order.callback_url:
-        notes.append("callback_url was checked, but nothing is sent to it yet: this version has no webhooks.")
     _check_format(made, capabilities)
     num_frames = made.num_frames(order.seconds)
     _check_length(num_frames, made, capabilities)
-    before_stop = _cut(order.before.at, before, "keyframes.frame0.at", least=1) if before and order.before else 0
-    if before and before_stop is None:
-        before_stop = before.num_frames
-    after_start = (_cut(order.after.at, after, "keyframes.frame1.at", least=0) if after and order.after else 0) or 0
-    total = (before_stop or 0) + num_frames + (after.num_frames - after_start if after else 0)
-    return Outline(made, num_frames, before_stop or 0, after_start, total, tuple(notes))
+    before_stop, after_start = cuts(order, before, after)
+    total = before_stop + num_frames + (after.num_frames - after_start if after else 0)
+    seconds = made.seconds(num_frames) + (before.time_of(before_stop) if before else 0)
+    seconds += after.time_of(after.num_frames) - after.time_of(after_start) if after else 0
+    return Outline(made, num_frames, before_stop, after_start, total, tuple(notes), seconds)
+
+
+def _edited(order: Order, edit: Edit, video: Extent | None, capabilities: Capabilities) -> Outline:
+    """The geometry of an edit: of a video all frames, at the times that they have; without one, of an image."""
+    if video:
+        placed = place(edit, video.format.width * video.format.pixel_aspect, Fraction(video.format.height))
+        made, notes = VideoFormat(*placed.canvas, video.format.frame_rate), placed.notes
+        num_frames, seconds = video.num_frames, video.time_of(video.num_frames)
+    else:
+        assert isinstance(edit, Reframe)  # an order refuses to make an image larger
+        made, notes = VideoFormat(*edit.canvas, order.frame_rate), ()  # an image's own size says more, later
+        num_frames = made.num_frames(order.seconds)
+        seconds = made.seconds(num_frames)
+    if order.prompt:
+        notes = (*notes, "The prompt was passed over: an edit shows nothing that is not there.")
+    _check_format(made, capabilities)
+    return Outline(made, num_frames, 0, 0, num_frames, notes, seconds)
 
 
 def common_format(formats: Sequence[VideoFormat]) -> VideoFormat:
-    """That of a video made of these: H.264, which plays everywhere, before all else; what a user brought before ours.
+    """That of a video made of these: one of them is brought to the size and the coding of the other.
 
-    Raises ConflictError where their sizes or rates differ.
+    The smaller size and the slower rate, for nothing is enlarged or shown twice. Of one size: H.264, which plays
+    everywhere, before all else; what a user brought before ours. Raises ConflictError where their shapes differ.
     """
     first, last = formats[0], formats[-1]
-    if (first.width, first.height, first.frame_rate) != (last.width, last.height, last.frame_rate):
-        raise ConflictError(
-            f"frame0 is {first} and frame1 is {last}: a bridge joins videos of one size and frame rate",
-            field="keyframes.frame1",
-        )
-    if first.coding.codec != last.coding.codec:
-        return last if last.coding.codec == HOUSE.codec else first
-    return last if first.coding == HOUSE else first
+    _check_shapes(first, last)
+    if (first.width, first.height) != (last.width, last.height):
+        kept = min(first, last, key=_num_pixels)
+    elif first.coding.codec != last.coding.codec:
+        kept = last if last.coding.codec == HOUSE.codec else first
+    else:
+        kept = last if first.coding == HOUSE else first
+    return replace(kept, frame_rate=min(first.frame_rate, last.frame_rate))
+
+
+def _num_pixels(format: VideoFormat) -> int:
+    return format.width * format.height
+
+
+def _check_shapes(first: VideoFormat, last: VideoFormat) -> None:
+    """Raises ConflictError where the larger picture, made smaller, is not the smaller one's shape within two pixels."""
+    aspects = [format.width * format.pixel_aspect / format.height for format in (first, last)]
+    small, large = sorted((first, last), key=_num_pixels)
+    off = abs(1 - aspects[0] / aspects[1]) * max(small.width, small.height)
+    if off < MOST_PIXELS_OFF and large.width >= small.width and large.height >= small.height:
+        return
+    if off < MOST_PIXELS_OFF:
+        why = "one is the wider and the other the higher, as stored, and nothing is enlarged"
+    else:
+        shapes = [f"{aspect.numerator}:{aspect.denominator}" for aspect in aspects]
+        why = f"their shapes differ ({shapes[0]} and {shapes[1]}), and nothing is cropped, padded or stretched unasked"
+    raise ConflictError(
+        f"frame0 is {first} and frame1 is {last}: {why}. Crop, pad or scale one of them to the other's shape, and"
+        " bridge to that",
+        field="keyframes.frame1",
+    )
 
 
 def plan(order: Order, before: Timeline | None, after: Timeline | None, capabilities: Capabilities) -> Plan:
@@ -166,6 +216,8 @@ def plan(order: Order, before: Timeline | None, after: Timeline | None, capabili
         Extent.of(after) if after else None,
         capabilities,
     )
+    if order.edit:
+        return Plan(made, order.cell, before, None, 0, None, 0, None, None, None)
     frame_bytes = made.format.width * made.format.height * 3 // 2
     context = min(int(capabilities.context_seconds * made.format.frame_rate), MOST_CONTEXT_BYTES // frame_bytes)
     context = max(1, context)
@@ -183,7 +235,7 @@ def plan(order: Order, before: Timeline | None, after: Timeline | None, capabili
 
 def check_engine(order: Order, capabilities: Capabilities) -> None:
     """Raises OrderError where the engine can't do what the order asks, whatever its ends turn out to be."""
-    if order.cell not in capabilities.cells:
+    if order.cell not in capabilities.cells and not order.edit:
         raise OrderError(f"the engine {capabilities.name} can't render {order.cell}", field="keyframes")
     if order.loop and not capabilities.loops:
         raise OrderError(f"the engine {capabilities.name} can't make loops", field="loop")
@@ -235,6 +287,38 @@ def _check_length(num_frames: int, made: VideoFormat, capabilities: Capabilities
             + " and ".join(f"{seconds:.3f} s" for seconds in nearest),
             field="duration",
         )
+
+
+def cuts(order: Order, before: Extent | None, after: Extent | None) -> tuple[int, int]:
+    """How many of the first frames of the video at frame0 are kept, and from which frame on the one at frame1 is.
+
+    Raises OrderError where it is to be cut outside of its frames, MediaError where it breaks off and would not be cut.
+    """
+    for name, frame, video in (("frame0", order.before, before), ("frame1", order.after, after)):
+        if frame and video and video.timeline and video.timeline.broken:
+            _check_break(name, frame.at, video.timeline)
+    stop = _cut(order.before.at, before, "keyframes.frame0.at", least=1) if before and order.before else None
+    start = _cut(order.after.at, after, "keyframes.frame1.at", least=0) if after and order.after else None
+    if before and stop is None:
+        stop = before.num_frames
+    return stop or 0, start or 0
+
+
+def stride(timeline: Timeline, start: int, stop: int, frame_rate: Fraction) -> int:
+    """Which of the frames `[start, stop)` show how it moves at this rate: each, or every second, third, … one."""
+    seconds = timeline.time_of(stop) - timeline.time_of(start)
+    return max(1, round((stop - start) / (seconds * frame_rate)))
+
+
+def _check_break(name: str, at: Fraction | None, timeline: Timeline) -> None:
+    """A video whose end is missing is one that goes on only when whoever sent it says from where."""
+    if name == "frame0" and at is not None:
+        return
+    last = floor(1000 * timeline.seconds) / 1000
+    way = f"it could be cut before that: at={last:g}"
+    if name == "frame1":
+        way = f"its end would be missing; as frame0 {way}"
+    raise MediaError(f"{timeline.broken}; {way}", field=f"keyframes.{name}")
 
 
 def _cut(at: Fraction | None, video: Extent, field: str, *, least: int) -> int | None:

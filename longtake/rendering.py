@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from longtake.engines.base import Engine, Frames, Shot
@@ -19,10 +20,11 @@ from longtake.media.colour import to_yuv
 from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
 from longtake.media.encode import Publish, closed, encode
+from longtake.media.memory import Spool, give_back
 from longtake.media.reversal import Mirror
 from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
-from longtake.planning import Plan
+from longtake.planning import Plan, stride
 from longtake.store import Store
 from longtake.timeline import Segment, Stamps, Timeline
 from longtake.video import Colour, Still, VideoFormat
@@ -83,20 +85,24 @@ def render(
     """
     notes: list[str] = []
     tail, lead = (earlier.tail, earlier.lead) if earlier else _encode_again(id, plan, store)
+    give_back()  # what bringing the footage in took
     publish = Live(id, plan, tail, lead, store).publish if live else None
-    shot = _shot(order, plan, before, after, store, take, notes, partial(tell, "render", 0.0))
+    spool = Spool(store.work_folder or Path(gettempdir()))
+    report = _Report(tell, plan.outline.num_frames, notes, spool)
+    shot = _shot(order, plan, before, after, store, take, spool, notes, partial(report.progress, 0))
     footage = (shot.before if shot.cell.before == "clip" else None, shot.after if shot.cell.after == "clip" else None)
     frame_rate = float(shot.format.frame_rate)
     mirror = Mirror([stretch for stretch in footage if stretch], shot.num_frames, frame_rate)
-    with closed(engine.render(shot, _Report(tell, shot.num_frames, notes))) as made:
+    with closed(engine.render(shot, report)) as made:
         planar = _exactly(shot.num_frames, made, shot.format.coding.colour)
         frames = fit_colour(planar, shot.num_frames, frame_rate, *footage, notes.append)
         segment, sha256 = _encode(segment_key(id, take), id, mirror.watch(frames), shot.format, store, publish=publish)
+    give_back()  # what rendering took
     if tail:
         notes.append(f"Encoded again: {_frames(tail)} ahead of the cut, which can't be decoded without later ones.")
     if lead:
         notes.append(f"Encoded again: {_frames(lead)} between the cut and the next key frame.")
-    return Rendered(segment, tail, lead, tuple(notes), mirror.reversal(), sha256)
+    return Rendered(segment, tail, lead, tuple(notes), mirror.reversal(spool.let_go), sha256)
 
 
 def seed_of(order: Order, take: int) -> int:
@@ -105,17 +111,25 @@ def seed_of(order: Order, take: int) -> int:
 
 
 def _shot(
-    order: Order, plan: Plan, before: Source, after: Source, store: Store, take: int, notes: list[str], look: Look
+    order: Order,
+    plan: Plan,
+    before: Source,
+    after: Source,
+    store: Store,
+    take: int,
+    spool: Spool,
+    notes: list[str],
+    look: Look,
 ) -> Shot:
     """What the engine is told; its context is decoded for it."""
-    end = partial(_end, plan.outline.format, store, notes, look)
+    end = partial(_end, plan.outline.format, store, spool, notes, look)
     circle = order.loop and before is not None
     return Shot(
         cell=plan.cell,
         format=plan.outline.format,
         num_frames=plan.outline.num_frames,
-        before=end(before, plan.before, plan.context_before),
-        after=end(before if circle else after, plan.before if circle else plan.after, plan.context_after),
+        before=end(before, plan.before, plan.context_before, ends=True),
+        after=end(before if circle else after, plan.before if circle else plan.after, plan.context_after, ends=False),
         prompt=order.prompt,
         negative_prompt=order.negative_prompt,
         concepts=order.concepts,
@@ -127,12 +141,16 @@ def _shot(
 def _end(
     format: VideoFormat,
     store: Store,
+    spool: Spool,
     notes: list[str],
     look: Look,
     source: Source,
     timeline: Timeline | None,
     context: tuple[int, int] | None,
+    *,
+    ends: bool,
 ) -> Frames | None:
+    """What the engine is shown of it; `ends`: its last frame is next to the new part, else its first one is."""
     if isinstance(source, Still):
         remark = fit_remark(source.width, source.height, format)
         if remark and remark not in notes:
@@ -140,7 +158,10 @@ def _end(
         return _fitted(source, format, store)
     if timeline is None or context is None:
         return None
-    return read_all(timeline, *context, store.open, look)
+    start, stop = context
+    every = stride(timeline, start, stop, format.frame_rate)
+    first = start + (stop - start - 1) % every if ends else start
+    return read_all(timeline, first, stop, store.open, look, every=every, room=spool.room)
 
 
 def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
@@ -180,6 +201,8 @@ def _exactly(num_frames: int, frames: Iterator[Frames], colour: Colour) -> Itera
     """The engine's frames as 4:2:0 of this colour, as many as were asked for: another number is the engine's fault."""
     left = num_frames
     for batch in frames:
+        if left == num_frames:
+            give_back()  # what finding out how to go on took
         left -= batch.num_frames
         if left < 0:
             break
@@ -215,8 +238,10 @@ class _Report:
     tell: Tell
     num_frames: int
     notes: list[str]
+    spool: Spool
 
     def progress(self, num_frames: int) -> None:
+        self.spool.let_go()
         self.tell("render", num_frames / self.num_frames)
 
     def note(self, text: str) -> None:

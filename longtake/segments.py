@@ -11,11 +11,14 @@ import sys
 import zlib
 from array import array
 from base64 import b64decode, b64encode
-from bisect import bisect_right
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Any
+
+MANY = 32
+"""So many key frames are written as packed text: footage of nothing else may have a hundred thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,11 @@ class Segment:
     """With B-frames: before which frames of the *object* its packets can end, ascending."""
     sound: Sound | None = None
     """That of the *object*: what belongs to the segment's frames is heard with them."""
+    open_entries: tuple[int, ...] = ()
+    """Key frames of the *object* behind which frames are coded that are shown ahead of them and need the group before
+    (HEVC's CRA pictures): a segment can begin there too, without those."""
+    broken: str = ""
+    """What is wrong in the file that a user brought, behind the last frame here; empty where it is whole."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop:
@@ -102,6 +110,15 @@ class Segment:
     def entry(self, frame: int) -> int:
         """The last key frame of the object that is at `frame` or before it."""
         return self.key_frames[bisect_right(self.key_frames, frame) - 1]
+
+    def next_entry(self, frame: int) -> Segment | None:
+        """What can be kept of it from `frame` of the object on; None where it can't be entered there any more."""
+        closed, opened = (_next(keys, frame, self.stop) for keys in (self.key_frames, self.open_entries))
+        if min(closed, opened) == self.stop:
+            return None
+        if closed <= opened:
+            return replace(self, start=closed)
+        return replace(self, start=opened, key_frames=tuple(sorted((*self.key_frames, opened))))
 
     def exit(self, frame: int) -> int:
         """The last place at `frame` or before it where the object's packets can end; 0 where there is none."""
@@ -133,7 +150,7 @@ class Segment:
             "key": self.key,
             "start": self.start,
             "stop": self.stop,
-            "key_frames": list(self.key_frames),
+            "key_frames": list(self.key_frames) if len(self.key_frames) < MANY else _packed(self.key_frames),
         }
         if self.stamps:
             data["stamps"] = self.stamps.to_json()
@@ -141,6 +158,10 @@ class Segment:
             data |= {"reorder": self.reorder, "stops": _packed(self.stops)}
         if self.sound:
             data["sound"] = self.sound.to_json()
+        if self.open_entries:
+            data["open_entries"] = _packed(self.open_entries)
+        if self.broken:
+            data["broken"] = self.broken
         return data
 
     @classmethod
@@ -150,12 +171,20 @@ class Segment:
             data["key"],
             data["start"],
             data["stop"],
-            tuple(data["key_frames"]),
+            _unpacked(given) if isinstance(given := data["key_frames"], str) else tuple(given),
             Stamps.from_json(data["stamps"]) if "stamps" in data else None,
             data.get("reorder", 0),
             _unpacked(data["stops"]) if "stops" in data else (),
             Sound.from_json(data["sound"]) if "sound" in data else None,
+            _unpacked(data["open_entries"]) if "open_entries" in data else (),
+            data.get("broken", ""),
         )
+
+
+def _next(numbers: tuple[int, ...], number: int, stop: int) -> int:
+    """The first of ascending numbers from `number` on; `stop` where there is none below that."""
+    at = bisect_left(numbers, number)
+    return min(numbers[at], stop) if at < len(numbers) else stop
 
 
 def _packed(numbers: tuple[int, ...]) -> str:

@@ -18,6 +18,7 @@ import uvicorn
 
 from longtake.app import House, back, front
 from longtake.errors import CallerError
+from longtake.media.memory import share_one_heap
 from longtake.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def work(house: House, *, parent_on_stdin: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN if parent_on_stdin else lambda *_: os._exit(0))
     if parent_on_stdin:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    share_one_heap()
     executor = back(house)
     executor.start()
     log.info("worker ready", pid=os.getpid())

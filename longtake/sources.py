@@ -6,26 +6,24 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from longtake.confined import Confined
 from longtake.errors import CallerError, FetchError, MediaError, UnknownError
 from longtake.fetch import Fetcher
 from longtake.footage import Footage, Tell, work_file
 from longtake.frames import Frames
-from longtake.media.colour import to_colour
+from longtake.joining import match_sound
+from longtake.media.bring import bring
 from longtake.media.decode import read
 from longtake.media.encode import encode
-from longtake.media.house import bring_home
-from longtake.media.keep import NotKept, keep
-from longtake.media.probe import why_not_kept
-from longtake.media.sound_keep import keep_sound
+from longtake.media.scaling import Scaler
 from longtake.media.stills import normalise
-from longtake.media.survey import Survey, survey
-from longtake.planning import common_format
+from longtake.orders import Order
+from longtake.planning import Extent, common_format, cuts
 from longtake.store import Store
 from longtake.timeline import Segment, Sound, Timeline
 from longtake.video import Still, VideoFormat
@@ -36,6 +34,15 @@ LOOK_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 """A server that asks for more patience than this is not asked again."""
+LOOK_AT_SECONDS = 60.0
+READ_BYTES_PER_SECOND = 20 << 20
+MOST_MEMORY_BYTES = 6 << 30
+"""Of address space, for a child that opens a file: the largest pictures, decoded and encoded."""
+
+
+def opener() -> Confined:
+    """Children for `keep_still` and `keep_footage`."""
+    return Confined("longtake.media.bring", "longtake.media.stills", memory_bytes=MOST_MEMORY_BYTES)
 
 
 def fetch_patiently(fetcher: Fetcher, url: str, path: Path, tell: Callable[[], None] = lambda: None) -> None:
@@ -81,72 +88,75 @@ def _fetch_while(tell: Callable[[], None], fetcher: Fetcher, url: str, path: Pat
         raise errors[0]
 
 
-def keep_still(path: Path, key: str, store: Store, *, max_pixels: int) -> Still:
-    """An image file → a still in the store: upright, sRGB, without its metadata. Raises MediaError."""
+def keep_still(path: Path, key: str, store: Store, *, max_pixels: int, confined: Confined | None = None) -> Still:
+    """An image file → a still in the store: upright, sRGB, without its metadata. Raises MediaError.
+
+    It is opened in a child of `confined`, or else here.
+    """
     with work_file(store, key) as upright:
-        width, height = normalise(path, upright, max_pixels=max_pixels)
+        if confined:
+            width, height = confined.call(normalise, _seconds_for(path), path, upright, max_pixels=max_pixels)
+        else:
+            width, height = normalise(path, upright, max_pixels=max_pixels)
         store.put_file(key, upright)
     return Still(key, width, height)
 
 
-def keep_footage(path: Path, stem: str, owner: str, store: Store, tell: Tell) -> Footage:
+def keep_footage(
+    path: Path, stem: str, owner: str, store: Store, tell: Tell, *, confined: Confined | None = None
+) -> Footage:
     """A video file → footage in the store. Packet for packet where its packets can be joined, else in house format.
 
     It goes under `<stem>.mp4`, its sound under `<stem>-sound.mp4`, and what is to be known of it under `<stem>.json`,
-    where `find_footage` finds it. Raises MediaError. The file at `path` is left where it is.
+    where `find_footage` finds it. Of a file that breaks off, or breaks, what is whole ahead of that is kept: its
+    segment's `broken` says so, and planning refuses it until it is cut. It is opened in a child of `confined`, which
+    ends where `tell` raises, or else here. Raises MediaError. The file at `path` is left where it is.
     """
-    found, key = survey(path), f"{stem}.mp4"
-    with work_file(store, key) as home:
-        segment, made, converted = _bring(path, found, home, lambda part: tell("bring", 0.9 * part))
-        store.put_file(key, home)
-    if converted and found.rate.constant:  # what could not be decoded at its start is not there
-        first = found.pts[found.num_frames - segment.num_frames] if found.pts else 0
-    else:
-        first = min(found.pts if converted else found.coded_pts, default=0)
-    sound, remarks = _bring_sound(path, found, first * found.time_base, f"{stem}-sound.mp4", store, tell)
-    segment = replace(segment, owner=owner, key=key, sound=sound)
-    footage = Footage(Timeline(made, (segment,)), converted=(*converted, *remarks))
+    hear, folder = partial(tell, "bring"), store.work_folder
+    with TemporaryDirectory(prefix="bring-", dir=folder, ignore_cleanup_errors=True) as work:  # a child may die in it
+        picture, sound = Path(work) / "picture.mp4", Path(work) / "sound.mp4"
+        if confined:
+            brought = confined.follow(bring, _seconds_for(path), hear, path, picture, sound)
+        else:
+            brought = bring(hear, path, picture, sound)
+        segment = replace(brought.segment, owner=owner, key=f"{stem}.mp4")
+        store.put_file(segment.key, picture)
+        if brought.sound_start is not None:
+            segment = replace(segment, sound=Sound(f"{stem}-sound.mp4", brought.sound_start))
+            store.put_file(f"{stem}-sound.mp4", sound)
+    footage = Footage(Timeline(brought.format, (segment,)), converted=brought.converted)
     store.put(f"{stem}.json", json.dumps(footage.to_json()).encode())
     return footage
 
 
-def _bring(
-    path: Path, found: Survey, home: Path, progress: Callable[[float], None]
-) -> tuple[Segment, VideoFormat, tuple[str, ...]]:
-    """Makes the object; its segment's owner and key are still to be filled in."""
-    if not any(why_not_kept(found)):
-        with suppress(NotKept):
-            return (*keep(path, found, home, progress), ())
-    encoded, made, notes = bring_home(path, home, progress=progress)
-    return Segment("", "", 0, encoded.num_frames, encoded.key_frames), made, notes
+def _seconds_for(path: Path) -> float:
+    """How long a file may take to be looked at, or from one sign of life to the next."""
+    return LOOK_AT_SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
 
 
-def _bring_sound(
-    path: Path, found: Survey, zero: Fraction, key: str, store: Store, tell: Tell
-) -> tuple[Sound | None, tuple[str, ...]]:
-    """Keeps the sound, timed from `zero`, the object's first frame; with what is to be said of it."""
-    if not found.has_sound:
-        return None, ()
-    with work_file(store, key) as home:
-        kept, remarks = keep_sound(path, zero, home, lambda: tell("bring", 0.95))
-        if kept:
-            store.put_file(key, home)
-    return Sound(key, kept.start) if kept else None, remarks
+def match(
+    id: str, before: Footage, after: Footage, store: Store, tell: Tell, order: Order | None = None
+) -> tuple[Footage, Footage]:
+    """The ends of a bridge in one format, the one that `common_format` names.
 
-
-def match(id: str, before: Footage, after: Footage, store: Store, tell: Tell) -> tuple[Footage, Footage]:
-    """The ends of a bridge in one format: where only their coding differs, one of them is encoded again to match.
-
-    It is ours rather than the user's own. Raises ConflictError where their sizes or rates differ.
+    Where only their frame rates differ, both stay as they are, with their own times. Else one of them is encoded again
+    to match, and says so in `converted`: of that, only what the `order` does not cut off. So is the sound of the second
+    one, where it is coded otherwise than the first one's. Raises ConflictError where
+    their shapes differ, OrderError where one is to be cut outside of its frames.
     """
     wanted = common_format((before.timeline.format, after.timeline.format))
+    pair = before.timeline.at_rate(wanted.frame_rate), after.timeline.at_rate(wanted.frame_rate)
+    stop, start = cuts(order, *map(Extent.of, pair)) if order else (pair[0].num_frames, 0)
+    needed = (0, min(stop + 1, pair[0].num_frames)), (start, pair[1].num_frames)  # one more says when the last one ends
     ends = []
-    for name, end in (("frame0", before), ("frame1", after)):
-        if end.timeline.format == wanted:
-            ends.append(end)
-        else:
-            ends.append(_recoded(f"{_matched(id)}/{name}", name, end, wanted, store, tell))
-    return ends[0], ends[1]
+    for name, end, timeline, (first, last) in zip(("frame0", "frame1"), (before, after), pair, needed, strict=True):
+        end = replace(end, timeline=timeline)
+        if timeline.format != wanted:
+            end = _recoded(f"{_matched(id)}/{name}", name, end, first, last, wanted, store, tell)
+        ends.append(end)
+    heard = match_sound(id, ends[0].timeline, stop, ends[1].timeline, start, store, tell)
+    converted = (*ends[1].converted, *heard[2])
+    return replace(ends[0], timeline=heard[0]), replace(ends[1], timeline=heard[1], converted=converted)
 
 
 def forget_matched(id: str, store: Store) -> None:
@@ -159,28 +169,44 @@ def _matched(id: str) -> str:
     return f"sources/{id}-match"
 
 
-def _recoded(stem: str, name: str, footage: Footage, format: VideoFormat, store: Store, tell: Tell) -> Footage:
-    """The footage, each segment of it encoded once more, to match another format of its size and rate."""
-    timeline, segments, at = footage.timeline, [], 0
-    for number, given in enumerate(timeline.segments):
-        stop, key = at + given.num_frames, f"{stem}-{number}.mp4"
-        told = partial(_tell_each, tell, timeline.num_frames)
-        batches = (to_colour(batch, format.coding.colour) for batch in read(timeline, at, stop, store.open))
+def _recoded(
+    stem: str, name: str, footage: Footage, first: int, last: int, format: VideoFormat, store: Store, tell: Tell
+) -> Footage:
+    """The footage, its frames `[first, last)` encoded once more to match another format, segment for segment.
+
+    Those ahead of them keep their places, in the segments that they have: they are cut off, and nobody reads them.
+    Those behind are left out.
+    """
+    timeline, at = footage.timeline, first
+    segments = [replace(given, stop=stop) for given, _, stop in timeline.touched(0, first)]
+    for number, (given, start, stop) in enumerate(timeline.touched(first, last)):
+        begin, at, key = at, at + stop - start, f"{stem}-{number}.mp4"
+        scaler = Scaler((format.width, format.height), format.coding.colour)
+        batches = (scaler.of(batch) for batch in read(timeline, begin, at, store.open))
+        told, stamps = _tell_each(tell, begin - first, last - first, batches), timeline.stamps_of(begin, at)
         with work_file(store, key) as path:
-            encoded = encode(told(at, batches), format, path, timeline.stamps_of(at, stop))
+            encoded = encode(told, format, path, stamps)
             store.put_file(key, path)
-        made = Segment(given.owner, key, 0, encoded.num_frames, encoded.key_frames, timeline.stamps_of(at, stop))
-        segments.append(replace(made, sound=timeline.sound_of(at)))
-        at = stop
-    remark = f"{name} ({timeline.format.coding}) was encoded again to match the other video ({format.coding})"
-    return Footage(Timeline(format, tuple(segments)), footage.seams, (*footage.converted, remark))
+        made = Segment(given.owner, key, 0, encoded.num_frames, encoded.key_frames, stamps)
+        broken = given.broken if stop == given.stop else ""
+        segments.append(replace(made, sound=timeline.sound_of(begin), broken=broken))
+    remarks = *footage.converted, *_remarks(name, timeline.format, format)
+    return Footage(Timeline(format, tuple(segments)), footage.seams, remarks)
 
 
-def _tell_each(tell: Tell, num_frames: int, at: int, batches: Iterator[Frames]) -> Iterator[Frames]:
+def _remarks(name: str, given: VideoFormat, wanted: VideoFormat) -> Iterator[str]:
+    sizes = [f"{format.width}x{format.height}" for format in (given, wanted)]
+    if sizes[0] != sizes[1]:
+        yield f"{name}: {sizes[0]} → {sizes[1]}, to match the other video"
+    if given.coding != wanted.coding:
+        yield f"{name} ({given.coding}) was encoded again to match the other video ({wanted.coding})"
+
+
+def _tell_each(tell: Tell, done: int, of: int, batches: Iterator[Frames]) -> Iterator[Frames]:
     for batch in batches:
-        tell("bring", at / num_frames)
+        tell("bring", done / of)
         yield batch
-        at += batch.num_frames
+        done += batch.num_frames
 
 
 def find_footage(stem: str, store: Store) -> Footage | None:

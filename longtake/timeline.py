@@ -40,6 +40,11 @@ class Timeline:
     def seconds(self) -> Fraction:
         return self.time_of(self.num_frames)
 
+    @property
+    def broken(self) -> str:
+        """What is wrong behind its last frame: there should be more. Empty where it is whole."""
+        return self.segments[-1].broken if self.segments else ""
+
     def time_of(self, frame: int) -> Fraction:
         """When frame `frame` begins, in seconds; the number of frames asks for the end."""
         if not 0 <= frame <= self.num_frames:
@@ -79,6 +84,18 @@ class Timeline:
         time_base = Fraction(1, lcm(*{length.denominator for length in lengths}))
         return Stamps(time_base, tuple(accumulate((int(length / time_base) for length in lengths), initial=0)))
 
+    def at_rate(self, frame_rate: Fraction) -> Timeline:
+        """The same frames at the same times, beside new ones of another rate: stamps tell what the rate did."""
+        own = self.format.frame_rate
+        if frame_rate == own:
+            return self
+        last: dict[str, int] = {}  # what shares an object is read by the same stamps
+        for segment in self.segments:
+            last[segment.key] = max(last.get(segment.key, 0), segment.stop)
+        stamps = {key: Stamps(1 / own, tuple(range(stop + 1))) for key, stop in last.items()}
+        segments = (replace(part, stamps=part.stamps or stamps[part.key]) for part in self.segments)
+        return Timeline(replace(self.format, frame_rate=frame_rate), tuple(segments))
+
     def touched(self, start: int, stop: int) -> Iterable[tuple[Segment, int, int]]:
         """Each segment with the frames of its object `[first, last)` that lie in `[start, stop)` of the timeline."""
         at = 0
@@ -105,7 +122,7 @@ class Timeline:
         for segment, _, last in self.touched(0, num_frames):
             stop = segment.exit(last)
             if stop > segment.start:
-                kept.append(replace(segment, stop=stop))
+                kept.append(replace(segment, stop=stop, broken=""))
         num_kept = sum(segment.num_frames for segment in kept)
         return Timeline(self.format, tuple(kept)) if kept else None, num_frames - num_kept
 
@@ -121,10 +138,10 @@ class Timeline:
         for index, segment in enumerate(self.segments):
             if frame < at + segment.num_frames:
                 inside = segment.start + frame - at
-                entry = next((k for k in segment.key_frames if inside <= k < segment.stop), segment.stop)
-                kept = (replace(segment, start=entry),) if entry < segment.stop else ()
-                rest = kept + self.segments[index + 1 :]
-                return entry - inside, Timeline(self.format, rest) if rest else None
+                kept = segment.next_entry(inside)
+                rest = ((kept,) if kept else ()) + self.segments[index + 1 :]
+                num_lead = (kept.start if kept else segment.stop) - inside
+                return num_lead, Timeline(self.format, rest) if rest else None
             at += segment.num_frames
         raise AssertionError("unreachable: the frame is inside the timeline")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from longtake.errors import UnknownError
+from longtake.errors import FaultError, UnknownError
 from longtake.media.fragments import Fragments, stretches
 from longtake.planning import Plan
 from longtake.records import Generation
@@ -119,6 +119,28 @@ class Watch:
             raise UnknownError("there is no such part of the video")
         fragments = Fragments(whole, store.open, ours=not self.is_whole)
         return fragments.fragment(found.start, found.stop) if found else fragments.header()
+
+
+def look_again(look: Callable[[], Watch], name: str | None, store: Store) -> tuple[Watch, bytes]:
+    """What can be watched, as `look` finds it, and the bytes of a part of it; none without a name.
+
+    What is published while a video is rendered is removed when that is done: whoever looks in that moment finds
+    nothing, or half of it, and looks again, at the finished video, which has the same parts. Raises UnknownError.
+    """
+    try:
+        watch = look()
+        return watch, watch.part(name, store) if name else b""
+    except (UnknownError, FaultError):
+        watch = look()
+        return watch, watch.part(name, store) if name else b""
+
+
+def is_watchable(generation: Generation, store: Store) -> bool:
+    """Whether its playlist answers now."""
+    try:
+        return bool(Watch.of(generation, store))
+    except UnknownError:
+        return False
 
 
 def _key(id: str) -> str:

@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
+from longtake.edits import edit
 from longtake.engines.base import Engine
 from longtake.errors import CallerError, Cancelled, FaultError, FetchError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
@@ -17,11 +19,21 @@ from longtake.footage import Footage, Source, Tell, timeline_in, work_file
 from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import MOST_TAKES, KeyFrame
-from longtake.planning import plan
+from longtake.planning import CREDITS_PER_SECOND, plan
 from longtake.records import FailureKind, Generation, Records, Result
-from longtake.sources import at_end, fetch_patiently, find_footage, forget_matched, keep_footage, keep_still, match
+from longtake.rendering import Rendered
+from longtake.sources import (
+    at_end,
+    fetch_patiently,
+    find_footage,
+    forget_matched,
+    keep_footage,
+    keep_still,
+    match,
+    opener,
+)
 from longtake.store import Store
-from longtake.takes import choose, drop, leave_nothing, remarks, shoot
+from longtake.takes import Take, choose, drop, leave_nothing, remarks, shoot
 from longtake.video import Still
 from longtake.watching import forget_live
 from longtake.workflows import Step, Workflows
@@ -53,6 +65,7 @@ class Worker:
         self._fetcher = fetcher
         self._engines = engines
         self._max_still_pixels = max_still_pixels
+        self._opener = opener()
 
     def run(self, id: str, attempt: int, step: Step) -> None:
         """Brings this attempt at the generation to its one end, whatever happens on the way."""
@@ -90,13 +103,19 @@ class Worker:
         before, after = ends["frame0"], ends["frame1"]
         if isinstance(before, Footage) and isinstance(after, Footage):
             pair = before, after
-            before, after = map(_source, do("match", lambda: _matched(match(id, *pair, self._store, tell))))
+            before, after = map(_source, do("match", lambda: _matched(match(id, *pair, self._store, tell, order))))
 
         # 3 the plan: pure, so it is not a step
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
 
-        # 4 the new part, as many takes of it as are asked for: each is rendered and its joins are measured
-        takes = shoot(id, order, planned, before, after, engine, self._store, tell, do, live=True)
+        # 4 the new part, as many takes of it as are asked for: each is rendered and its joins are measured; or, for an
+        #   edit, all frames anew: how many those of an address are is known only now
+        if order.edit:
+            self._records.charge(id, attempt, float(planned.outline.seconds) * CREDITS_PER_SECOND)
+            edited = do("edit", lambda: edit(id, order, planned, before, self._store, tell, live=True).to_json())
+            takes: tuple[Take, ...] = (Take(order.seed or 0, Rendered.from_json(edited), (), ()),)
+        else:
+            takes = shoot(id, order, planned, before, after, engine, self._store, tell, do, live=True)
 
         # 5 the best take stays
         best = choose(takes)
@@ -133,7 +152,7 @@ class Worker:
             reversal=rendered.reversal,
             takes=tuple(take.to_json(chosen=number == best) for number, take in enumerate(takes)),
             converted=converted,
-            sound=heard.figures(),
+            sound=None if order.edit else heard.figures(),
         )
         if self._records.complete(id, attempt, result):
             log.info("completed", generation=id, seconds=round(sum(timings.values()), 3), bytes=num_bytes)
@@ -153,9 +172,9 @@ class Worker:
             with work_file(self._store, f"fetched/{name}") as path:
                 fetch_patiently(self._fetcher, frame.url or "", path, lambda: tell("fetch", 0.0))
                 if frame.type == "image":
-                    still = keep_still(path, f"stills/{name}.png", self._store, max_pixels=self._max_still_pixels)
+                    still = self._keep_still(path, name)
                     return {"still": still.to_json()}
-                return {"footage": keep_footage(path, f"sources/{name}", f"url:{name}", self._store, tell).to_json()}
+                return {"footage": self._keep_footage(path, name, f"url:{name}", tell).to_json()}
         except CallerError as error:
             raise at_end(end, error) from error
         except FetchError as error:
@@ -171,7 +190,14 @@ class Worker:
             with path.open("wb") as file:
                 for chunk in self._store.stream(upload.key, 0, upload.num_bytes):
                     file.write(chunk)
-            return {"footage": keep_footage(path, f"sources/{id}", f"upload:{id}", self._store, tell).to_json()}
+            return {"footage": self._keep_footage(path, id, f"upload:{id}", tell).to_json()}
+
+    def _keep_still(self, path: Path, name: str) -> Still:
+        most, opener = self._max_still_pixels, self._opener
+        return keep_still(path, f"stills/{name}.png", self._store, max_pixels=most, confined=opener)
+
+    def _keep_footage(self, path: Path, name: str, owner: str, tell: Tell) -> Footage:
+        return keep_footage(path, f"sources/{name}", owner, self._store, tell, confined=self._opener)
 
     def _fail(self, id: str, attempt: int, reason: str, kind: FailureKind) -> None:
         log.warning("failed", generation=id, kind=kind, reason=reason)
@@ -203,6 +229,10 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
                 leave_nothing(id, MOST_TAKES, store)
         if done:
             log.error("lost", generation=id, attempt=attempt, workflow=why)
+    records.webhooks.forget_old()
+    for number, turn in workflows.lost_webhooks(records.webhooks.on_their_way()):
+        records.webhooks.begin_anew(number, turn)
+        log.warning("lost", webhook=number, turn=turn)
 
 
 def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:

@@ -26,8 +26,16 @@ PREDICTION_ORDER: Final = 128
 LEVEL_SECONDS: Final = 0.7
 """How fast the level goes from that of the last moment to that of the steady stretches."""
 MOST_LEVEL: Final = 2.0
-NUM_TRIED: Final = 6
+NUM_TRIED: Final = 12
 """Grains out of which the best fitting one is taken."""
+STRANGE: Final = 1.6
+"""What differs from the rest by this many times the median difference is an event: it is not repeated."""
+BALANCE: Final = 0.3
+"""How much of a correlation it is worth to come nearer to the tail's long-term spectrum by 1 dB."""
+MEMORY_GRAINS: Final = 50
+"""Over so many of the last ones it is taken."""
+FAINT: Final = 1e-4
+"""Bands with less than this part of the strongest one's power are not looked at."""
 
 
 def continued(samples: Samples, rate: int, seconds: float, seed: int) -> Samples:
@@ -85,18 +93,34 @@ class _Grains:
         self._steps = np.arange(0, num - self.longest + 1, max(self.longest // 8, 1))
         bands = np.stack([_bands(tail[:, at : at + self.longest], rate) for at in self._steps])
         strangeness = np.abs(bands - np.median(bands, axis=0)).mean(axis=1)
-        self._steps = self._steps[strangeness <= np.quantile(strangeness, 0.6)]
+        usual = strangeness <= max(np.quantile(strangeness, 0.6), STRANGE * np.median(strangeness))
+        self._steps, powers = self._steps[usual], 10 ** (bands[usual] / 10)
+        self._wanted = powers.mean(axis=0)
+        self._powers = dict(zip(map(int, self._steps), powers, strict=True))
+        self._made, self._num_made = np.zeros_like(self._wanted), 0.0
         self.level = float(np.median([_rms(tail[:, at : at + self.longest]) for at in self._steps]))
         self._used: list[int] = []
 
     def fitting(self, target: Signal) -> Signal:
-        """A grain that continues like `target` (channels, overlap), not one of the last ones where there are others."""
+        """A grain that continues like `target` (channels, overlap), not one of the last ones where there are others.
+
+        Of those that fit alike, one that brings the spectrum of all that was made nearer to the tail's.
+        """
         fresh = [at for at in self._steps if at not in self._used] or list(self._steps)
         tried = self._random.choice(fresh, min(NUM_TRIED, len(fresh)), replace=False)
-        _, at, place = max(self._fit(target, int(at)) for at in tried)
+        fits = (self._fit(target, int(at)) for at in tried)
+        _, at, place = max((fit - BALANCE * self._off_with(at), at, place) for fit, at, place in fits)
         self._used = [*self._used, at][-(len(self._steps) // 3) :] if len(self._steps) > 2 else []
+        kept = 1 - 1 / MEMORY_GRAINS
+        self._made, self._num_made = kept * self._made + self._powers[at], kept * self._num_made + 1
         length = int(self._random.integers(self._lengths[0], self._lengths[1] + 1))
         return self._tail[:, place : place + length]
+
+    def _off_with(self, at: int) -> float:
+        """By how many dB the mean spectrum would be off with this grain, over the bands that are not faint."""
+        heard = self._wanted > FAINT * self._wanted.max()
+        made = (self._made + self._powers[at]) / (self._num_made + 1)
+        return float(np.abs(10 * np.log10(made[heard] / self._wanted[heard])).mean())
 
     def _fit(self, target: Signal, at: int) -> tuple[float, int, int]:
         """The best correlation around a place, the place, and where it was found."""

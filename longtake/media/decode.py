@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import floor
 
 import av
 from av.codec.context import ThreadType
@@ -16,10 +17,12 @@ from longtake.media.fields import deinterlaced
 from longtake.media.objects import Opener, OpenObject, open_segment
 from longtake.media.planes import batches, copy_into, empty_frames
 from longtake.timeline import Segment, Timeline
-from longtake.video import Coding
+from longtake.video import Coding, Colour
 
 __all__ = ["Opener", "read", "read_all"]
 
+Room = Callable[[int, int, int, Colour], Frames]
+"""Gives room for so many frames of (width, height), not yet filled."""
 THREADS = 2
 PLAIN = ("yuv420p", "yuvj420p")
 FAR = 48
@@ -45,17 +48,26 @@ def read(timeline: Timeline, start: int, stop: int, open_object: Opener) -> Iter
 
 
 def read_all(
-    timeline: Timeline, start: int, stop: int, open_object: Opener, look: Callable[[], object] = lambda: None
+    timeline: Timeline,
+    start: int,
+    stop: int,
+    open_object: Opener,
+    look: Callable[[], object] = lambda: None,
+    *,
+    every: int = 1,
+    room: Room = empty_frames,
 ) -> Frames:
-    """The frames `[start, stop)` of the timeline in one piece; see `read`.
+    """The frames `[start, stop)` of the timeline in one piece, or of them the first of `every` so many; see `read`.
 
-    `look` is called for each frame that is decoded on the way, and ends the reading by raising.
+    `look` is called for each frame that is decoded on the way, and ends the reading by raising. `room` gives the memory
+    that they are put into, as `empty_frames` does.
     """
     _check(timeline, start, stop)
     format = timeline.format
-    whole = empty_frames(stop - start, format.width, format.height, format.coding.colour)
+    whole = room(-(-(stop - start) // every), format.width, format.height, format.coding.colour)
     for index, frame in enumerate(_frames(timeline, start, stop, open_object, look)):
-        copy_into(whole, index, frame, format.coding.rotation // 90)
+        if index % every == 0:
+            copy_into(whole, index // every, frame, format.coding.rotation // 90)
     return whole
 
 
@@ -78,7 +90,8 @@ def _frames(
             if not segment.is_brought:
                 raise
             seconds = float(timeline.time_of(min(at, timeline.num_frames)))
-            raise MediaError(f"the video is broken at {seconds:.2f} s: a frame there can't be decoded") from error
+            way = f"; it could be cut before that: at={floor(1000 * seconds) / 1000:g}" if at else ""
+            raise MediaError(f"the video is broken at {seconds:.2f} s: a frame there can't be decoded{way}") from error
 
 
 def _progressive(

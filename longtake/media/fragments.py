@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
+from math import ceil
 from typing import Final
 
 import av
@@ -75,8 +76,7 @@ class Fragments:
         self._open_object = open_object
         self._clock = Clock(timeline)
         self._headers = Headers(timeline, open_object, (parameter_sets(timeline.format),) if ours else ())
-        sound = sound_track(timeline, open_object)
-        self._sound = None if sound and sound.coded_anew else sound  # for each part it would be encoded from its start
+        self._sound = sound_track(timeline, open_object)
 
     def header(self) -> bytes:
         """The media initialization section."""
@@ -107,12 +107,10 @@ class Fragments:
         """The packets that begin with the frames `[start, stop)`; returns when the first of them does, in samples."""
         begin, end = (self._timeline.time_of(frame) / sound.time_base for frame in (start, stop))
         first: int | None = None
-        for packet in sound.packets():
+        for packet in sound.packets(since=ceil(begin)):
             assert packet.pts is not None
             if packet.pts >= end:
                 break
-            if packet.pts < begin:
-                continue
             first = packet.pts if first is None else first
             packet.stream = container.streams.audio[0]
             packet.pts -= first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -43,10 +44,20 @@ CODEC_NAMES: Final = {
 }
 
 
+class Breaks(MediaError):
+    """A frame in its middle can't be decoded."""
+
+    def __init__(self, message: str, last_pts: int | None) -> None:
+        super().__init__(message)
+        self.last_pts = last_pts
+        """When the last frame ahead of it is shown, in the stream's units; None where there is none, or no times."""
+
+
 def bring_home(
     source: Path | BinaryIO,
     path: Path,
     *,
+    found: Survey | None = None,
     size_multiple: int = 2,
     max_seconds: float = 600,
     progress: Callable[[float], None] = lambda part: None,
@@ -59,16 +70,19 @@ def bring_home(
     from BT.601 up to 1024x576 and from BT.709 above, in limited range. Memory holds a few frames.
     `progress` is told how much is done, 0 to 1, after each frame; what it raises ends the work.
 
-    Raises MediaError where the file is no video (see `probe`), is longer than `max_seconds`, or is broken: the
-    message then names the second. Nothing is left at `path`.
+    Raises MediaError where the file is no video (see `probe`), is longer than `max_seconds`, or is broken (`Breaks`):
+    the message then names the second. Nothing is left at `path`. With a survey that knows of the broken place, what can
+    be decoded ahead of it is all that is wanted.
     """
-    found = survey(source)
+    found = found or survey(source)
     if found.seconds > max_seconds:
         raise MediaError(f"a video may last up to {max_seconds:g} s, got {found.seconds:.1f} s")
     format = VideoFormat(*house_size(found, size_multiple), found.rate.frame_rate)
     remarks = list(_remarks(found, format))
     with open_video(source) as (container, stream):
         decoded: Iterable[VideoFrame] = _decode(container, stream, found.pts, remarks)
+        if found.broken:
+            decoded = _up_to_the_break(decoded, found.num_frames)
         if found.interlaced:
             decoded = deinterlaced(decoded)
         frames = _counted(_at_constant_rate(decoded, found, format), found.seconds * float(format.frame_rate), progress)
@@ -79,10 +93,10 @@ def bring_home(
 def _decode(
     container: InputContainer, stream: VideoStream, stamps: Sequence[int], remarks: list[str]
 ) -> Iterator[VideoFrame]:
-    """Every frame; those ahead of the first key frame are left out. Raises MediaError at the first broken one."""
+    """Every frame; those ahead of the first key frame are left out. Raises Breaks at the first broken one."""
     stream.codec_context.thread_type = ThreadType.FRAME
     stream.codec_context.thread_count = THREADS
-    seconds = None
+    seconds = last = None
     try:
         for packet in container.demux(stream):
             try:
@@ -95,16 +109,31 @@ def _decode(
                 if frame.is_corrupt and seconds is None:
                     continue
                 if frame.is_corrupt:
-                    raise MediaError(f"the video is broken: decoding failed at {frame.time or seconds or 0:.2f} s")
+                    raise Breaks(_failed(frame.time or seconds), last)
                 num_lead = sum(stamp < (frame.pts or 0) for stamp in stamps) if seconds is None else 0
                 if num_lead:
                     remarks.append(f"{num_lead} frames ahead of the first key frame left out")
-                seconds = frame.time or 0.0
+                seconds, last = frame.time or 0.0, frame.pts
                 yield frame
     except av.FFmpegError as error:
-        raise MediaError(f"the video is broken: decoding failed at {seconds or 0:.2f} s") from error
+        raise Breaks(_failed(seconds), last) from error
     if seconds is None:
         raise MediaError("the video is broken: no frame of it can be decoded")
+
+
+def _failed(seconds: float | None) -> str:
+    return f"the video is broken: decoding failed at {seconds or 0:.2f} s"
+
+
+def _up_to_the_break(decoded: Iterable[VideoFrame], num_frames: int) -> Iterator[VideoFrame]:
+    has_begun = False
+    try:
+        for frame in islice(decoded, num_frames):
+            has_begun = True
+            yield frame
+    except Breaks:
+        if not has_begun:
+            raise
 
 
 def _at_constant_rate(decoded: Iterable[VideoFrame], found: Survey, format: VideoFormat) -> Iterator[Frames]:

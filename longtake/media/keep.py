@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from math import lcm
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -29,7 +30,7 @@ from longtake.media.nal import (
     with_four_byte_lengths,
 )
 from longtake.media.output import whole_file, with_data
-from longtake.media.packets import MOST_TIMESCALE
+from longtake.media.packets import MOST_TIMESCALE, is_open_entry
 from longtake.media.probe import own_format
 from longtake.media.rates import FINEST, Rate, fits
 from longtake.media.survey import Survey, open_video
@@ -42,6 +43,8 @@ LENGTH_SIZE_AT: Final = {"h264": 4, "hevc": 21}
 """Which byte of avcC and hvcC holds the size of the lengths, less one, in its last two bits."""
 MOST_CHECKED: Final = 48
 """Frames that are decoded at the end to see that all is as it seems."""
+
+_Entry = Literal["closed", "open", "none"]
 
 
 class NotKept(LongtakeError):
@@ -64,13 +67,14 @@ def keep(
     reorder = max(place - number for place, number in enumerate(order))
     with whole_file(path) as part:
         stamping = _Stamping(format.frame_rate, stamps, order, reorder)
-        key_frames, changes = _copy(source, found, part, stamping, progress)
+        key_frames, open_entries, changes = _copy(source, found, part, stamping, progress)
         if not key_frames or key_frames[0]:
             raise NotKept("it does not begin with a key frame that decoding can start at")
         start = len(pts) - len(found.pts)
         stops = tuple(_stops(order)) if reorder else ()
         segment = Segment("", "", start, len(pts), key_frames, stamps, reorder, stops)
-        _check(segment, format, part, changes)
+        segment = replace(segment, open_entries=open_entries, broken=found.broken)
+        _check(segment, format, part, changes, partial(progress, 1.0))
     return segment, format
 
 
@@ -142,17 +146,17 @@ class _Stamping:
 
 def _copy(
     source: Path, found: Survey, part: Path, stamping: _Stamping, progress: Callable[[float], None]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Copies the packets; returns the numbers of the frames that decoding can start at, and of those that may be of
-    another size than the ones before, or coded otherwise."""
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Copies the packets; returns the numbers of the frames that decoding can start at, of those that it can start at
+    without what is shown ahead of them, and of those that may be of another size than before, or coded otherwise."""
     options = MP4_OPTIONS | {"movflags": "+faststart"}
     if stamping.reorder:
         options |= {"use_editlist": "1", "movie_timescale": str(stamping.time_base.denominator)}
-    key_frames, changes = [], []
+    entries: dict[_Entry, list[int]] = {"closed": [], "open": [], "none": []}
+    changes: list[int] = []
     with open_video(source) as (container, stream), av.open(str(part), "w", format="mp4", options=options) as output:
         assert isinstance(output, OutputContainer)
-        if found.reordered and container.format.name == "avi":
-            raise NotKept("it has B-frames, and AVI does not say when they are shown")
+        _check_container(container, found)
         copy = output.add_stream_from_template(stream)
         copy.time_base = stamping.time_base
         framing = _Framing(found)
@@ -167,8 +171,7 @@ def _copy(
             units = framing.units_of(packet)
             if packet.is_keyframe:
                 framing.check_sets(packet, units)
-            if packet.is_keyframe and framing.is_entry(units):
-                key_frames.append(stamping.order[place])
+                entries[framing.entry_of(units)].append(stamping.order[place])
             if framing.changes_with(units):
                 changes.append(stamping.order[place])
             kept = framing.put(packet)
@@ -176,7 +179,14 @@ def _copy(
             kept.stream = copy
             output.mux_one(kept)
             place += 1
-    return tuple(key_frames), tuple(changes)
+            if found.broken and place == len(stamping.order):
+                break
+    return tuple(entries["closed"]), tuple(entries["open"]), tuple(changes)
+
+
+def _check_container(container: InputContainer, found: Survey) -> None:
+    if found.reordered and container.format.name == "avi":
+        raise NotKept("it has B-frames, and AVI does not say when they are shown")
 
 
 class _Framing:
@@ -207,8 +217,12 @@ class _Framing:
         data = bytes(packet)
         return annex_b_to_lengths(data) if self._is_annex_b else with_four_byte_lengths(data, self._length)
 
-    def is_entry(self, units: bytes) -> bool:
-        return not self._has_units or is_closed_entry(units, self._codec)
+    def entry_of(self, units: bytes) -> _Entry:
+        """Whether decoding can start at this key frame: with all that is coded behind it, or without what is shown
+        ahead of it, or not."""
+        if not self._has_units or is_closed_entry(units, self._codec):
+            return "closed"
+        return "open" if self._codec == "hevc" and is_open_entry(units) else "none"
 
     def check_sets(self, packet: Packet[VideoStream], units: bytes) -> None:
         """Raises NotKept where a key frame needs parameter sets that neither it nor the header has: after a join, or a
@@ -221,7 +235,7 @@ class _Framing:
         if self._header is None:  # Annex B: the first key frame's become the header's
             self._header = found
         self._has_others |= not found <= self._header
-        if self._has_others and not found and self.is_entry(units):
+        if self._has_others and not found and self.entry_of(units) != "none":
             raise NotKept("its parameter sets change, and are not repeated at each key frame")
 
     def changes_with(self, units: bytes) -> bool:
@@ -238,15 +252,17 @@ class _Framing:
         return with_data(packet, with_four_byte_lengths(bytes(packet), self._length))
 
 
-def _check(segment: Segment, format: VideoFormat, path: Path, changes: Sequence[int]) -> None:
+def _check(
+    segment: Segment, format: VideoFormat, path: Path, changes: Sequence[int], alive: Callable[[], None]
+) -> None:
     """Decodes its ends, as an engine will, and where its parameter sets change: the reader must find the frames that
-    the packets promised."""
+    the packets promised. `alive` is called for each few of them."""
     timeline, num = Timeline(format, (segment,)), segment.num_frames
     last_group = max(0, segment.entry(segment.stop - 1) - segment.start)
     changed = [number - segment.start for number in changes if segment.start < number < segment.stop]
     try:
         for start, stop in ((0, 1), *((at, at + 1) for at in changed), (max(last_group, num - MOST_CHECKED), num)):
             for _ in read(timeline, start, stop, lambda _: str(path)):
-                pass
+                alive()
     except FaultError as error:
         raise NotKept(f"its frames are not found where its packets are: {error}") from error

@@ -31,6 +31,10 @@ MOST_TIMESCALE: Final = 2**31 - 1
 TURN_SECONDS: Final = Fraction(1, 2)
 """Of one stream's packets together, where there are several."""
 
+CRA: Final = 21
+BLA_N_LP: Final = 18
+"""Types of NAL units (ITU-T H.265, table 7-1)."""
+
 
 class Clock:
     """The output's time stamps, in units that every frame of it begins on."""
@@ -113,13 +117,37 @@ def packets_of(
             for segment in segments:
                 entry = segment.entry(segment.start)  # ahead of the start only in the first segment
                 for place, (number, found) in enumerate(_those_of(source, entry, segment.stop), entry):
-                    packet = headers.put(found, key)
+                    is_joined = place == entry and timeline.format.coding.codec == "hevc"
+                    packet = headers.put(_as_join(found) if is_joined else found, key)
                     packet.time_base = clock.time_base
                     packet.pts = at + clock.ticks(segment, segment.start, number)
                     packet.dts = at + clock.ticks(segment, segment.start, place) - clock.delay
                     packet.duration = clock.ticks(segment, number, number + 1)
                     yield packet
                 at += clock.ticks(segment, segment.start, segment.stop)
+
+
+def is_open_entry(data: bytes) -> bool:
+    """Whether a packet of HEVC (4-byte lengths) is a CRA picture: what is shown after it needs nothing before it."""
+    return any(data[at] >> 1 & 63 == CRA for at in _units(data))
+
+
+def _as_join(packet: Packet[VideoStream]) -> Packet[VideoStream]:
+    """A CRA picture as a BLA picture without leading ones, which is what it is where something else was put before it
+    and those were left out (ITU-T H.265, 7.4.2.2). The two differ in the type of their NAL units alone."""
+    data = bytearray(bytes(packet))
+    places = [at for at in _units(data) if data[at] >> 1 & 63 == CRA]
+    for at in places:
+        data[at] = data[at] & 0x81 | BLA_N_LP << 1
+    return with_data(packet, bytes(data)) if places else packet
+
+
+def _units(data: bytes | bytearray) -> Iterator[int]:
+    """Where NAL units with 4-byte lengths begin."""
+    at = 4
+    while at < len(data):
+        yield at
+        at += int.from_bytes(data[at - 4 : at], "big") + 4
 
 
 def _those_of(source: OpenObject, entry: int, stop: int) -> Iterator[tuple[int, Packet[VideoStream]]]:

@@ -30,7 +30,7 @@ PIXEL_FORMATS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A whole, readable video."""
+    """A readable video; one whose end is missing, up to there."""
 
     codec: str
     """FFmpeg's name: h264, hevc, vp9, …"""
@@ -41,9 +41,11 @@ class Probe:
     seconds: float
     has_sound: bool
     is_constant: bool
-    """All frames are equally long."""
+    """All frames are there, and equally long."""
     why_converted: tuple[str, ...]
     """Empty where its packets are kept as they are."""
+    broken: str = ""
+    """What is wrong behind its last readable frame; empty where it is whole."""
 
     @property
     def is_kept(self) -> bool:
@@ -63,13 +65,16 @@ def is_video(path: Path) -> bool:
 def probe(source: Path | BinaryIO) -> Probe:
     """Reads every packet and decodes one frame.
 
-    Raises MediaError with a clear sentence for what is no video: another kind of file, cut off, sound only, no
-    frames, no bytes, more than 8192 pixels across.
+    Raises MediaError with a clear sentence for what is no video: another kind of file, cut off ahead of its first
+    frame, sound only, no frames, no bytes, more than 8192 pixels across.
     """
-    found = survey(source)
+    found = survey(source, salvage=True)
     reasons = tuple(why_not_kept(found))
     format = VideoFormat(*house_size(found), found.rate.frame_rate) if reasons else own_format(found)
-    return Probe(found.codec, format, found.num_frames, found.seconds, found.has_sound, found.rate.constant, reasons)
+    is_constant = found.rate.constant and not found.broken
+    return Probe(
+        found.codec, format, found.num_frames, found.seconds, found.has_sound, is_constant, reasons, found.broken
+    )
 
 
 def why_not_kept(found: Survey) -> Iterator[str]:

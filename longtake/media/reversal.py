@@ -5,7 +5,7 @@ A clip played back joins smoothly, moves as much and is as sharp as the clip, ye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,9 +70,9 @@ class Mirror:
             start += batch.num_frames
             yield batch
 
-    def reversal(self) -> float | None:
+    def reversal(self, look: Callable[[], object] = lambda: None) -> float | None:
         """The share, see `reversal`, once all frames have gone by; None where there is no past to run against, or no
-        frame a baseline after the first."""
+        frame a baseline after the first. `look` is called for each frame of the past that is looked at."""
         if not self._past:
             return None
         pairs = [
@@ -85,7 +85,7 @@ class Mirror:
         now = _moments(pairs)
         if now.moves.mean() < LEAST_MOVING:
             return 0.0
-        return _share(now, _moments([pair for stretch in self._past for pair in _chain(stretch, self._baseline)]))
+        return _share(now, _moments([pair for stretch in self._past for pair in _chain(stretch, self._baseline, look)]))
 
 
 def reversal(before: Frames, after: Frames, frame_rate: float = 30.0) -> float:
@@ -134,10 +134,11 @@ def _starts(num_frames: int, baseline: int, frame_rate: float) -> frozenset[int]
     return frozenset(int(place) for place in np.linspace(0, last, MOST_SAMPLES).round())
 
 
-def _chain(stretch: Frames, baseline: int) -> Iterator[tuple[Plane, Plane]]:
+def _chain(stretch: Frames, baseline: int, look: Callable[[], object]) -> Iterator[tuple[Plane, Plane]]:
     """Moments a baseline apart, each with the one that follows."""
     before = _proxy(stretch, 0)
     for place in range(baseline, stretch.num_frames, baseline):
+        look()
         after = _proxy(stretch, place)
         yield before, after
         before = after

@@ -1,19 +1,27 @@
-"""Pictures of videos for people: a sheet of thumbnails around the seams, and a poster."""
+"""Pictures of videos for people: a sheet of thumbnails around the seams, a poster, and what players show of a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+import av
+import numpy as np
+from av.codec.context import ThreadType
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, VideoReformatter
 from PIL import Image, ImageDraw, ImageFont
 
+from longtake.errors import MediaError, StoreError
 from longtake.frames import Frames
-from longtake.media.colour import to_rgb
+from longtake.media.colour import EXACT, to_rgb
 from longtake.media.output import whole_file
+from longtake.media.playing import THREADS, Playing, play
+from longtake.media.survey import open_video
 
 COLUMNS: Final = 8
 MARGIN: Final = 16
@@ -23,6 +31,11 @@ TITLE_HEIGHT: Final = 34
 LABEL_HEIGHT: Final = 18
 BACKGROUND, TEXT, FAINT, SEAM_COLOUR = "#14161a", "#f2f3f5", "#8b919c", "#ff5a36"
 POSTER_QUALITY: Final = 88
+THUMBNAIL_SIDE: Final = 640
+THUMBNAIL_QUALITY: Final = 82
+SPRITE_SIDE: Final = 320
+"""The longer side of each picture, in pixels: those of smaller videos are not enlarged."""
+SPRITE_COLUMNS, SPRITE_ROWS = 5, 4
 
 Row = tuple[str, Frames, int | None]
 
@@ -57,6 +70,86 @@ def poster(frames: Frames, max_width: int = 640, pixel_aspect: Fraction = Fracti
     memory = BytesIO()
     image.save(memory, format="JPEG", quality=POSTER_QUALITY, progressive=True)
     return memory.getvalue()
+
+
+def draw(source: Path, kind: Literal["thumbnail", "spritesheet"], path: Path) -> None:
+    """Draws of the video at `source`, upright and in square pixels:
+
+    - `thumbnail`: its first frame as a WebP, the longer side at most 640;
+    - `spritesheet`: 5 by 4 pictures without gaps as a JPEG, row by row, each with a longer side of at most 320. The
+      video is parted into 20 equal stretches, and each is shown by the frame at its middle; only the groups that hold
+      these frames are decoded.
+
+    Raises MediaError where the video can't be read, StoreError where there is no room.
+    """
+    try:
+        with play(source) as playing, whole_file(path) as part:
+            if kind == "thumbnail":
+                size = _fitted(playing, THUMBNAIL_SIDE)
+                _upright(next(playing.frames).frame, playing, size).save(part, format="WEBP", quality=THUMBNAIL_QUALITY)
+            else:
+                _sprites(source, playing).save(part, format="JPEG", quality=POSTER_QUALITY)
+    except av.FFmpegError as error:
+        raise MediaError("the video is broken: a frame in it can't be decoded") from error
+    except OSError as error:
+        raise StoreError(f"what is drawn of the video can't be written: {error.strerror}", retryable=True) from error
+
+
+def _sprites(source: Path, playing: Playing) -> Image.Image:
+    size = _fitted(playing, SPRITE_SIDE)
+    width, height = size[::-1] if playing.rotation % 180 else size
+    sheet = Image.new("RGB", (SPRITE_COLUMNS * width, SPRITE_ROWS * height))
+    count = SPRITE_COLUMNS * SPRITE_ROWS
+    times = [Fraction(playing.seconds) * (2 * number + 1) / (2 * count) for number in range(count)]
+    for number, frame in enumerate(_frames_at(source, times)):
+        row, column = divmod(number, SPRITE_COLUMNS)
+        sheet.paste(_upright(frame, playing, size), (column * width, row * height))
+    return sheet
+
+
+def _frames_at(source: Path, times: Sequence[Fraction]) -> Iterator[VideoFrame]:
+    """The frame that is shown at each of these times, ascending, in seconds from the start."""
+    with open_video(source) as (container, stream):
+        stream.codec_context.thread_type, stream.codec_context.thread_count = ThreadType.FRAME, THREADS
+        time_base, start, index = Fraction(stream.time_base or 1), stream.start_time or 0, stream.index_entries
+        decoded = container.decode(stream)
+        shown: VideoFrame | None = None
+        ahead: VideoFrame | None = next(decoded, None)
+        for seconds in times:
+            target = start + int(seconds / time_base)
+            entry = index.search_timestamp(target)
+            # Within one group decoding on is cheaper than beginning it again.
+            if entry >= 0 and ahead and ahead.dts is not None and index[entry].timestamp > ahead.dts:
+                container.seek(target, stream=stream)
+                decoded = container.decode(stream)
+                shown, ahead = None, next(decoded, None)
+            while ahead and (ahead.pts is None or ahead.pts <= target):
+                shown, ahead = ahead, next(decoded, None)
+            if shown := shown or ahead:
+                yield shown
+
+
+def _fitted(playing: Playing, most: int) -> tuple[int, int]:
+    """Width and height in square pixels, not turned, neither larger than `most` nor than the video."""
+    width, height = playing.square_size
+    scale = min(Fraction(1), Fraction(most, max(width, height)))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _upright(frame: VideoFrame, playing: Playing, size: tuple[int, int]) -> Image.Image:
+    """The frame in this size, which is that before it is turned."""
+    made = VideoReformatter().reformat(
+        frame,
+        *size,
+        format="rgb24",
+        src_colorspace=playing.matrix,
+        dst_colorspace=playing.matrix,
+        src_color_range=playing.range,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=EXACT,
+    )
+    pixels = np.rot90(made.to_ndarray(), playing.rotation // 90)
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 @dataclass(frozen=True)

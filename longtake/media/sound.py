@@ -7,8 +7,9 @@ gaps. Silence is coded packets of the same codec, as `silence` makes them.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -21,9 +22,9 @@ from av.packet import Packet
 
 from longtake.errors import FaultError, MediaError
 from longtake.media.objects import Opener
-from longtake.media.silence import silence_like, silent_samples
+from longtake.media.silence import MOST_REST, silence_like, silent_samples
 from longtake.media.sound_codec import CodedSound, look_at, plays_alike
-from longtake.media.sound_encode import SoundEncoder, can_be_coded_as, encoder_like
+from longtake.media.sound_filler import Filler
 from longtake.timeline import Timeline
 
 LEAD_PACKETS: Final = {"mp3": 2, "opus": 4, "flac": 0, "alac": 0}
@@ -31,8 +32,8 @@ LEAD_PACKETS: Final = {"mp3": 2, "opus": 4, "flac": 0, "alac": 0}
 4.6); others: one. They are heard over the last of the silence."""
 HIDDEN_LEAD_PACKETS: Final = 10
 """As many where they are not heard, at the very start: MP3 takes bits from frames long before."""
-GAP_SECONDS: Final = Fraction(1, 10)
-"""What is less inside one sound is an unsteady clock, not a gap: it stays in the time stamps alone."""
+WALKED_PACKETS: Final = 64
+"""So often it is tried whether what follows can be passed over."""
 SAME_PLACE: Final = Fraction(1, 48_000)
 
 
@@ -70,18 +71,14 @@ class SoundTrack:
 
     def __init__(self, seconds: Fraction, runs: list[Run], sounds: dict[str, CodedSound], open_object: Opener) -> None:
         self._open_object = open_object
-        self._sounds = sounds
+        self.sounds = sounds
         self._first = runs[0].key
         self.sound = sounds[self._first]
         """That all packets are coded as."""
         self.time_base = Fraction(1, self.sound.rate)
-        self._alike = {key for key, sound in sounds.items() if plays_alike(self.sound, sound)}
-        coded_anew = {key for key in sounds if key not in self._alike and can_be_coded_as(self.sound, sounds[key])}
-        self._runs = [run for run in runs if run.key in self._alike | coded_anew]
-        self.coded_anew = tuple(sorted(coded_anew))
-        """Objects whose sound is coded otherwise than the first one's, and is encoded again."""
-        self.left_out = tuple(key for key in sounds if key not in self._alike | coded_anew)
-        """Objects that are silent: their sound can't be brought to the first one's coding."""
+        self.left_out = tuple(key for key, sound in sounds.items() if not plays_alike(self.sound, sound))
+        """Objects that are silent: their sound is coded otherwise than the first one's."""
+        self._runs = [run for run in runs if run.key not in self.left_out]
         self._silence = silence_like(self.sound)
         self._end = round(seconds * self.sound.rate)
 
@@ -91,9 +88,9 @@ class SoundTrack:
         step = silent_samples(self.sound, self._silence) if self._silence else self.sound.samples
         num = self._end // step + 1 if self._silence else 0
         for run in self._runs:
-            coded = self.sound if run.key not in self._alike else self._sounds[run.key]
+            coded = self.sounds[run.key]
             samples = min(map(coded.num_samples, coded.head))
-            num += ceil((run.stop - run.start) * self.sound.rate / samples) + HIDDEN_LEAD_PACKETS
+            num += ceil((run.stop - run.start) * self.sound.rate / samples) + HIDDEN_LEAD_PACKETS + MOST_REST
             num -= max(0, int((run.stop - run.start) * self.sound.rate / step) - 2) if self._silence else 0
         return num + num // 20
 
@@ -104,115 +101,71 @@ class SoundTrack:
         output.time_base = self.time_base
         return output
 
-    def packets(self) -> Iterator[Packet[Any]]:
+    def packets(self, since: int | None = None) -> Iterator[Packet[Any]]:
         """All packets in order of time, with pts, dts and duration in units of `time_base`; 0 is the first frame.
 
-        Those before 0 are not to be heard: they lead the decoder in. Raises FaultError where an object is broken.
+        Those before 0 are not to be heard: they lead the decoder in. With `since`, those that begin then or later: the
+        same ones, in a time that does not grow with `since`. Raises FaultError where an object is broken.
         """
-        filler = _Filler(self.sound, self._silence)
+        filler = Filler(self.sound, self._silence, since)
+        for packet in self._all_packets(filler, since):
+            assert packet.pts is not None
+            if since is None or packet.pts >= since:
+                yield packet
+
+    def _all_packets(self, filler: Filler, since: int | None) -> Iterator[Packet[Any]]:
         for run in self._runs:
-            is_first = True
-            for place, data in self._packets_of(run, hidden=filler.end is None and not run.start):
-                if is_first and filler.is_taken(place, self.sound.num_samples(data)):
-                    continue
-                yield from filler.up_to(place, joins=is_first)
-                yield filler.packet(data, place, self.sound.num_samples(data))
-                is_first = False
+            yield from self._of_run(run, filler, since)
         yield from filler.to_the_end(self._end)
 
-    def _packets_of(self, run: Run, *, hidden: bool) -> Iterator[tuple[int, bytes]]:
-        """The run's packets and where they begin, from those that lead in to the one that lasts until its end."""
+    def _of_run(self, run: Run, filler: Filler, since: int | None) -> Iterator[Packet[Any]]:
+        """The run's packets, from those that lead in to the one that lasts until its end, and what fills its gaps.
+
+        Of what comes before `since`, stretches without a gap are passed over.
+        """
+        hidden = filler.end is None and not run.start
         num_lead = HIDDEN_LEAD_PACKETS if hidden else LEAD_PACKETS.get(self.sound.codec, 1)
-        rate = self.sound.rate
+        rate, zero = self.sound.rate, round(run.zero * self.sound.rate)
         start, stop = round(run.start * rate) - num_lead * self.sound.samples, round(run.stop * rate)
-        packets = self._copied(run, start) if run.key in self._alike else self._coded_anew(run, start)
-        for place, data in packets:
-            if place >= stop:
-                return
-            if place + self.sound.num_samples(data) > start:
-                yield place, data
-
-    def _copied(self, run: Run, start: int) -> Iterator[tuple[int, bytes]]:
-        zero = round(run.zero * self.sound.rate)
         with open_sound(self._open_object, run.key) as (container, stream):
-            for pts, data in read_packets(container, stream, start - zero - self.sound.samples, run.key):
-                yield zero + pts, data
-
-    def _coded_anew(self, run: Run, start: int) -> Iterator[tuple[int, bytes]]:
-        own = self._sounds[run.key]
-        encoder = SoundEncoder(encoder_like(self.sound))
-        with open_sound(self._open_object, run.key) as (container, stream):
-            entry = (Fraction(start, self.sound.rate) - run.zero) * own.rate
-            for pts, data in read_packets(container, stream, int(entry) - 2 * own.samples, run.key):
-                packet = Packet(data)
-                packet.pts, packet.time_base = pts, Fraction(1, own.rate)
-                with suppress(av.FFmpegError):
-                    for frame in stream.decode(packet):
-                        begin = pts if frame.pts is None else frame.pts
-                        yield from _placed(encoder.write(frame, run.zero + Fraction(begin, own.rate)))
-            yield from _placed(encoder.finish())
-
-
-def _placed(packets: Iterator[Packet[Any]]) -> Iterator[tuple[int, bytes]]:
-    for packet in packets:
-        assert packet.pts is not None
-        yield packet.pts, bytes(packet)
+            is_first, walked = True, 0
+            entry: int | None = start - zero - self.sound.samples
+            while entry is not None:
+                packets, entry = read_packets(container, stream, entry, run.key), None
+                for pts, data in packets:
+                    place, num_samples = zero + pts, self.sound.num_samples(data)
+                    if place >= stop:
+                        return
+                    if place + num_samples <= start or (is_first and filler.is_taken(place, num_samples)):
+                        continue
+                    yield from filler.up_to(place, joins=is_first)
+                    yield filler.packet(data, place, num_samples)
+                    is_first, walked = False, walked + 1
+                    if since is not None and walked % WALKED_PACKETS == 1:
+                        steady = _steady(stream, pts, min(since, stop) - zero, num_samples)
+                        if steady:
+                            filler.pass_over(steady)
+                            start, entry = place + steady + num_samples, pts + steady + num_samples
+                            break
 
 
-class _Filler:
-    """Puts packets one after the other, and silence where there are none."""
+def _steady(stream: AudioStream, pts: int, until: int, num_samples: int) -> int:
+    """How many samples follow the packet at `pts` in whole packets of one length without a gap, before `until`.
 
-    def __init__(self, sound: CodedSound, silence: bytes | None) -> None:
-        self._time_base = Fraction(1, sound.rate)
-        self._silence = silence
-        self._step = silent_samples(sound, silence) if silence else 1
-        self.end: int | None = None
-        """When the last packet ends; None before the first."""
-        self._last = 0
-        self._counted = 0
-        """When it ends for those that count samples from the first packet on."""
+    By the object's index alone, in a time that grows with its logarithm.
+    """
+    entries = stream.index_entries
+    first = entries.search_timestamp(pts, any_frame=True)
+    last = entries.search_timestamp(until, any_frame=True) - 2
+    if first < 0 or last <= first or entries[first].timestamp != pts:
+        return 0
 
-    def packet(self, data: bytes, place: int, num_samples: int, duration: int | None = None) -> Packet[Any]:
-        """A packet at that place, which is noted."""
-        packet = Packet(data)
-        packet.pts = packet.dts = self._last = place
-        packet.duration = num_samples if duration is None else duration
-        packet.time_base = self._time_base
-        packet.is_keyframe = True
-        self._counted = (place if self.end is None else self._counted) + num_samples
-        self.end = place + packet.duration
-        return packet
+    def is_off(k: int) -> bool:
+        return bool(entries[k].timestamp - pts != (k - first) * num_samples)
 
-    def is_taken(self, place: int, num_samples: int) -> bool:
-        """Whether another run's sound lies there: by half a packet they may overlap."""
-        if self.end is None:
-            return False
-        counted = min(self._counted, self.end + num_samples)  # a source's own drift is not made good at once
-        return place <= self._last or place < max(self.end, counted) - num_samples / 2
-
-    def up_to(self, place: int, *, joins: bool) -> Iterator[Packet[Any]]:
-        """The silence before a packet: as many whole packets as bring the count of samples nearest to the time."""
-        if self._silence is None:
-            return
-        if self.end is None:
-            begin = place - ceil(max(place, 0) / self._step) * self._step
-            for at in range(begin, place, self._step):
-                yield self.packet(self._silence, at, self._step)
-            return
-        gap = place - self.end
-        if gap <= 0 or not (joins or gap * self._time_base >= GAP_SECONDS):
-            return
-        num = min(max(round((place - self._counted) / self._step), 0), ceil(gap / self._step))
-        begin = self.end
-        for k in range(num):
-            yield self.packet(self._silence, begin + min(k * self._step, k * gap // num), self._step)
-
-    def to_the_end(self, end: int) -> Iterator[Packet[Any]]:
-        """The silence after the last packet, which ends with the frames."""
-        if self._silence is None:
-            return
-        for at in range(self.end or 0, end, self._step):
-            yield self.packet(self._silence, at, self._step, min(self._step, end - at))
+    last = first + bisect_left(range(first, last + 1), True, key=is_off) - 1
+    # the last one's own length is only known where one more follows it on time
+    return max(0, last - 1 - first) * num_samples
 
 
 @contextmanager

@@ -125,6 +125,7 @@ class _Made:
             end = after.packet
         else:  # by half a packet they may overlap
             end = guide.packet + (after.packet + step // 2 - 2 - guide.packet) // step * step
+            after = replace(after, edge=after.edge + end - after.packet, packet=end)  # decoders lap what follows it
         if end <= (max(first, before.packet) if before else first):
             return None
         from_silence, to_silence = before is None and start > 0, after is None and not ends
@@ -216,7 +217,7 @@ def _write(made: _Made, seed: int, template: str, open_object: Opener, path: Pat
 
 
 def _encoded(sound: CodedSound, blocks: Iterator[Samples], first: int) -> Iterator[Packet[Any]]:
-    encoder = SoundEncoder(encoder_like(sound, as_long=True))
+    encoder = SoundEncoder(encoder_like(sound, samples=sound.samples))
     seconds: Fraction | None = Fraction(first, sound.rate)
     for block in blocks:
         for piece in np.array_split(block, max(1, block.shape[1] // sound.rate), axis=1):
@@ -230,7 +231,7 @@ def _encoded(sound: CodedSound, blocks: Iterator[Samples], first: int) -> Iterat
 
 def _encoder_delay(sound: CodedSound) -> int:
     """By how many samples the first packet is ahead of the first sample that the encoder is given."""
-    encoder = SoundEncoder(encoder_like(sound, as_long=True))
-    silence = zeros(encoder_like(sound, as_long=True), 4 * sound.samples)
+    encoder = SoundEncoder(encoder_like(sound, samples=sound.samples))
+    silence = zeros(encoder_like(sound, samples=sound.samples), 4 * sound.samples)
     packets = chain(encoder.write(silence, Fraction(0)), encoder.finish())
     return -next(packet.pts for packet in packets if packet.pts is not None)

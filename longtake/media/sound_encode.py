@@ -33,11 +33,11 @@ MOST_GAP_SECONDS: Final = 3600
 
 
 def encoder_like(
-    sound: CodedSound, *, rate: int | None = None, layout: str | None = None, as_long: bool = False
+    sound: CodedSound, *, rate: int | None = None, layout: str | None = None, samples: int | None = None
 ) -> AudioCodecContext:
     """An encoder, opened, of a stream's codec at its rate and layout. Raises FFmpegError where there is none.
 
-    `as_long`: its packets are as long as the stream's, where the codec leaves the choice.
+    `samples`: of an Opus packet, in place of those of 10 ms.
     """
     context = CodecContext.create(ENCODERS.get(sound.codec, sound.codec), "w")
     assert isinstance(context, AudioCodecContext)
@@ -48,8 +48,8 @@ def encoder_like(
     context.options = dict(ENCODER_OPTIONS.get(sound.codec, {}))
     if sound.codec == "flac":
         context.options |= {"frame_size": str(sound.samples)}
-    if sound.codec == "opus" and as_long:  # in milliseconds, of samples at 48 kHz
-        context.options |= {"frame_duration": f"{sound.samples / 48:g}"}
+    if sound.codec == "opus" and samples:  # in milliseconds, of samples at 48 kHz
+        context.options |= {"frame_duration": f"{samples / 48:g}"}
     context.open()
     return context
 

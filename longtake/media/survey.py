@@ -7,9 +7,9 @@ files and addresses.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -72,6 +72,18 @@ class Survey:
     """The container hides frames, or does not start at 0: an edit list."""
     has_sound: bool
     parameter_sets: bytes
+    broken: str = ""
+    """What is wrong behind the last of these frames, in a sentence; empty where the file is whole."""
+
+    def until(self, pts: int, broken: str) -> Survey:
+        """What there is ahead of a broken place: frames before the time `pts` whose packets need none behind them."""
+        if not self.pts:
+            return replace(self, broken=broken)
+        coded = self.coded_pts[: _whole(self.coded_pts, pts)]
+        kept = set(coded)
+        shown = tuple(stamp for stamp in self.pts if stamp in kept)
+        keys = tuple(number for number in self.key_frames if number < len(shown))
+        return replace(self, coded_pts=coded, pts=shown, num_frames=len(shown), key_frames=keys, broken=broken)
 
     @property
     def seconds(self) -> float:
@@ -122,8 +134,7 @@ def _video_stream(container: InputContainer) -> VideoStream:
     context = stream.codec_context
     if context is None:
         raise MediaError("the video's codec is not known")
-    if max(context.width, context.height) > MOST_PIXELS_ACROSS:
-        raise MediaError(_too_large(context.width, context.height))
+    _check_size(context.width, context.height)
     if not context.width * context.height:  # FFmpeg sets both to 0 where they are over max_pixels
         raise MediaError(f"the video's size can't be read, or is over {MOST_PIXELS_ACROSS} pixels across")
     context.options = {"max_pixels": OPEN_OPTIONS["max_pixels"]}
@@ -142,6 +153,8 @@ class _Packets:
     """`(pts, is a key frame)` of what is shown, in the file's order; the file's order stands in for missing pts."""
     unstamped: bool = False
     reordered: bool = False
+    decoded_at: int | None = None
+    """The dts of the last one: no frame that is shown up to then comes later."""
 
     def add(self, packet: av.Packet[VideoStream]) -> None:
         self.num += 1
@@ -150,38 +163,71 @@ class _Packets:
         self.unstamped |= packet.pts is None
         pts = self.num if packet.pts is None else packet.pts
         self.coded.append(pts)
+        self.decoded_at = packet.dts
         if packet.is_discard:
             self.hidden = True
             return
         self.reordered |= bool(self.stamps) and pts < self.stamps[-1][0]
         self.stamps.append((pts, packet.is_keyframe))
 
+    def leave_out_the_end(self) -> None:
+        """Where packets are missing at the end: those that are shown behind a missing one are left out."""
+        if not self.unstamped and self.decoded_at is not None:
+            kept = set(self.coded[: _whole(self.coded, self.decoded_at + 1)])
+            self.coded = self.coded[: len(kept)]
+            self.stamps = [stamp for stamp in self.stamps if stamp[0] in kept]
 
-def survey(source: Path | BinaryIO) -> Survey:
-    """Reads every packet and decodes the first frame. Raises MediaError with a sentence for what is no whole video."""
+
+def _whole(coded: Sequence[int], pts: int) -> int:
+    """How many of the first packets, given in the order they are coded in, are of all the frames up to a time before
+    `pts`, and of no others."""
+    ascending, highest, found = sorted(coded), coded[0] if coded else 0, 0
+    for place, stamp in enumerate(coded, 1):
+        highest = max(highest, stamp)
+        if highest >= pts:
+            break
+        if ascending[place - 1] == highest:
+            found = place
+    return found
+
+
+def survey(source: Path | BinaryIO, *, salvage: bool = False) -> Survey:
+    """Reads every packet and decodes the first frame. Raises MediaError with a sentence for what is no whole video;
+    with `salvage`, what is whole of one whose end is missing is found instead, and `broken` has the sentence."""
     with open_video(source) as (container, stream):
-        packets, first = _Packets(), None
-        try:
-            for packet in container.demux(stream):
-                if packet.is_corrupt:
-                    raise MediaError(_cut_off(packets, stream))
-                if first is None:
-                    first = next(iter(_try_decode(stream, packet)), None)
-                if packet.size:
-                    packets.add(packet)
-        except av.FFmpegError as error:
-            raise MediaError(_cut_off(packets, stream)) from error
-        if not packets.num:
+        packets, first, broken = _read(container, stream)
+        if not (packets.num or broken):
             raise MediaError("the video has no frames")
         # FFmpeg leaves out groups of which an edit list shows nothing: only without it are all packets counted.
         expected = stream.frames if container.format.name.startswith("mov") else 0
-        if packets.num < expected and _count_unedited(source) < expected:
-            raise MediaError(_cut_off(packets, stream))
+        if not broken and packets.num < expected and _count_unedited(source) < expected:
+            broken = _cut_off(packets, stream)
+        if broken:
+            packets.leave_out_the_end()
+            if not (salvage and packets.stamps and first):
+                raise MediaError(broken)
         if first is None:
             raise MediaError("no frame of the video can be decoded")
-        if max(first.width, first.height) > MOST_PIXELS_ACROSS:
-            raise MediaError(_too_large(first.width, first.height))
-        return _summary(container, stream, first, packets)
+        _check_size(first.width, first.height)
+        return replace(_summary(container, stream, first, packets), broken=broken)
+
+
+def _read(container: InputContainer, stream: VideoStream) -> tuple[_Packets, VideoFrame | None, str]:
+    """All packets, the first frame that they decode to, and what is wrong where they break off."""
+    packets, first = _Packets(), None
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                break
+            if first is None:
+                first = next(iter(_try_decode(stream, packet)), None)
+            if packet.size:
+                packets.add(packet)
+        else:
+            return packets, first, ""
+    except av.FFmpegError:
+        pass
+    return packets, first or next(iter(_try_decode(stream, None)), None), _cut_off(packets, stream)
 
 
 def _count_unedited(source: Path | BinaryIO) -> int:
@@ -193,7 +239,7 @@ def _count_unedited(source: Path | BinaryIO) -> int:
             return 0
 
 
-def _try_decode(stream: VideoStream, packet: av.Packet[VideoStream]) -> list[VideoFrame]:
+def _try_decode(stream: VideoStream, packet: av.Packet[VideoStream] | None) -> list[VideoFrame]:
     """Nothing where a stream starts in the middle of a group: what leads to its first key frame is passed over."""
     try:
         return stream.decode(packet)
@@ -207,8 +253,9 @@ def _cut_off(packets: _Packets, stream: VideoStream) -> str:
     return f"the video is cut off or broken: nothing can be read after {at:.2f} s"
 
 
-def _too_large(width: int, height: int) -> str:
-    return f"a video may be up to {MOST_PIXELS_ACROSS} pixels wide and high, got {width}x{height}"
+def _check_size(width: int, height: int) -> None:
+    if max(width, height) > MOST_PIXELS_ACROSS:
+        raise MediaError(f"a video may be up to {MOST_PIXELS_ACROSS} pixels wide and high, got {width}x{height}")
 
 
 def _summary(container: InputContainer, stream: VideoStream, first: VideoFrame, packets: _Packets) -> Survey:

@@ -30,7 +30,7 @@ from longtake.media.planes import empty_frames
 from longtake.orders import KeyFrame, Order
 from longtake.planning import Plan, plan
 from longtake.rendering import render
-from longtake.sources import keep_footage
+from longtake.sources import keep_footage, match
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import HOUSE
@@ -258,6 +258,31 @@ def test_a_bridge_leaves_every_frame_of_both_as_it_was(kind: str, shelves: Calla
         check_seeks(itself, (num - 1, num, len(itself.hashes) - num - 1, len(itself.hashes) - num))
 
 
+CODECS = ("H.264 with B-frames", "HEVC with B-frames", "VP9", "MPEG-4 without B-frames")
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(60)])
+@pytest.mark.parametrize("kind", CODECS)
+def test_a_bridge_of_two_rates_leaves_every_frame_of_both_as_it_was(
+    kind: str, rate: Fraction, shelves: Callable[[str], Shelf], tmp_path: Path
+) -> None:
+    shelf, path = shelves(kind), replace(BY_NAME[kind], rate=rate).make(tmp_path)
+    stem = f"sources/{rate.numerator}"
+    other, source = keep_footage(path, stem, "upload:other", shelf.store, lambda stage, part: None), see(path)
+    assert (shelf.timeline.format.frame_rate, other.timeline.format.frame_rate) == (Fraction(24), rate)
+    num = shelf.timeline.num_frames
+    ours, theirs = (shelf.footage, shelf.source), (other, source)
+    for (before, first), (after, last) in ((ours, theirs), (theirs, ours)):
+        before, after = match("x", before, after, shelf.store, lambda stage, part: None)
+        assert before.converted == after.converted == ()
+        made, planned, _ = shelf.extend(before, after)
+        assert planned.outline.format.frame_rate == min(24, rate)
+        check_kept(made, 0, first, 0, num)
+        check_kept(made, len(made.hashes) - num, last, 0, num)
+        assert made.tags == shelf.source.tags
+        check_seeks(made, (num - 1, num, len(made.hashes) - num - 1, len(made.hashes) - num))
+
+
 @pytest.mark.parametrize("kind", names(KEPT))
 def test_a_cut_leaves_all_as_it_was_but_the_few_frames_beside_it(kind: str, shelves: Callable[[str], Shelf]) -> None:
     shelf = shelves(kind)
@@ -296,6 +321,27 @@ def test_what_cant_be_kept_is_brought_to_house_format_and_extended(kind: str, sh
     check_seeks(appended, (0, len(home.hashes) - 1, len(home.hashes)))
 
 
+@pytest.mark.parametrize("params", ["", "bframes=8:ref=5:keyint=16:min-keyint=16:rc-lookahead=20", "radl=2"])
+def test_hevc_with_open_groups_is_cut_anywhere_and_kept_from_the_next_key_frame_on(params: str, tmp_path: Path) -> None:
+    kind = replace(BY_NAME["HEVC with open groups"], params=f"open-gop=1:{params}".rstrip(":"))
+    shelf = shelf_of(kind.make(tmp_path), tmp_path)
+    num, segment = shelf.timeline.num_frames, shelf.timeline.segments[0]
+    assert segment.open_entries or "radl" in params
+    entries = sorted({*segment.key_frames, *segment.open_entries, num})
+    for cut in (1, 7, entries[1] - 1, entries[1], entries[1] + 1, num - 2):
+        made, planned, timeline = shelf.extend(None, shelf.footage, shelf.timeline.time_of(cut))
+        lead, start = planned.num_lead, len(made.hashes) - num + cut
+        assert cut + lead == next(entry for entry in entries if entry >= cut)
+        check_kept(made, start + lead, shelf.source, cut + lead, num)
+        check_near(made, start, shelf.source, cut, cut + lead)
+        check_seeks(made, (start - 1, start, min(start + lead, len(made.hashes) - 2)))
+        if cut == num - 2:
+            continue
+        again, planned, _ = shelf.extend(None, Footage(timeline), Fraction(NUM_NEW + lead + 2) / 24)  # of what was made
+        kept = len(again.hashes) - NUM_NEW - planned.num_lead
+        assert again.hashes[len(again.hashes) - kept :] == made.hashes[len(made.hashes) - kept :]
+
+
 REAL = ("intel_car-detection.mp4", "mdn_flower.mp4", "mdn_friday.mp4", "sam2_dog.mp4", "sam2_bedroom.mp4")
 
 
@@ -323,8 +369,9 @@ def start_of(source: Path, path: Path, num: int) -> Path:
 
 
 def rows() -> list[list[str]]:
-    """The cells of the page's one table."""
-    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("|")]
+    """The cells of the table of kinds."""
+    table = PAGE.read_text().partition("\n## The table\n")[2]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 

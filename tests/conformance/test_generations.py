@@ -12,14 +12,18 @@ import numpy.typing as npt
 import pytest
 from av.container import InputContainer
 
+from bench.generations import Reference, chain, footage_of
 from longtake.engines.motion import Motion
 from longtake.frames import Frames, Plane
 from longtake.local import make
 from longtake.orders import KeyFrame, Order
+from longtake.store import Store
 from tests.footage import video_frames, write_foreign
 
 RATE = 12
 TIMES = 10
+LOST = 0.05
+"""Of the sharpness of real footage, by the encoder."""
 
 
 def textured(width: int, height: int, seed: int) -> Plane:
@@ -61,3 +65,59 @@ def test_ten_extensions_of_a_clip_look_like_it(tmp_path: Path, matrix: int) -> N
         made_colour, made_sharpness = last_second(path)
         assert np.abs(made_colour - colour).max() < 1, number
         assert made_sharpness == pytest.approx(sharpness, rel=0.05), number
+
+
+def seen(luma: Plane, u: int = 120, v: int = 136) -> Frames:
+    """One frame of even chroma."""
+    chroma = (1, luma.shape[0] // 2, luma.shape[1] // 2)
+    return Frames((luma[None], np.full(chroma, u, np.uint8), np.full(chroma, v, np.uint8)))
+
+
+def test_what_has_come_into_the_picture_counts_as_neither_loss_nor_gain() -> None:
+    scene = textured(320, 192, 3)
+    fuller = scene.copy()
+    fuller[:, :120] = 255 - cv2.GaussianBlur(textured(320, 192, 4), (0, 0), 3.0)[:, :120]
+    plain = cv2.Laplacian(fuller, cv2.CV_64F).var() / cv2.Laplacian(scene, cv2.CV_64F).var()
+    found = Reference(seen(scene)).compare(seen(fuller))
+    assert abs(plain - 1) > 0.2
+    assert found.sharpness == pytest.approx(1, abs=0.01)
+    assert found.detail == pytest.approx(1, abs=0.01)
+    assert max(map(abs, found.tone)) < 0.3
+    assert 0.4 < found.share < 0.75
+
+
+@pytest.mark.parametrize(("sigma", "sharpness", "detail"), [(0.5, 0.7, 0.8), (0.8, 0.4, 0.5)])
+def test_what_is_softer_is_told_from_what_is_another_thing(sigma: float, sharpness: float, detail: float) -> None:
+    scene = textured(320, 192, 3)
+    soft = np.asarray(cv2.GaussianBlur(scene, (0, 0), sigma), np.uint8)
+    found = Reference(seen(scene)).compare(seen(soft))
+    assert found.share > 0.95
+    assert found.sharpness < sharpness
+    assert found.detail < detail
+
+
+def test_another_tone_of_the_same_scene_is_found_in_each_plane() -> None:
+    scene = textured(320, 192, 3)
+    found = Reference(seen(scene)).compare(seen(scene + np.uint8(2), 123, 135))
+    assert found.tone == pytest.approx((2, 3, -1), abs=0.05)
+    assert found.sharpness == pytest.approx(1, abs=0.02)
+
+
+def test_the_scene_is_found_again_where_it_has_moved() -> None:
+    wide = textured(340, 192, 3)
+    found = Reference(seen(wide[:, :320].copy())).compare(seen(wide[:, 3:323].copy()))
+    assert found.share > 0.9
+    assert found.sharpness == pytest.approx(1, abs=0.03)
+    assert found.detail == pytest.approx(1, abs=0.03)
+
+
+def test_ten_extensions_of_real_footage_keep_each_point_of_the_scene_as_it_was(clips: Path, tmp_path: Path) -> None:
+    """People come and go in it, which changes the mean colour by two levels: so the same points are compared."""
+    store = Store.in_folder(tmp_path)
+    *_, last = chain(footage_of(clips / "cv_vtest.avi", store), store, Motion(), TIMES, Fraction(1))
+    found = last.matched()
+    assert last.number == TIMES
+    assert found.share > 0.8
+    assert max(map(abs, found.tone)) < 1
+    assert found.sharpness == pytest.approx(1, abs=LOST)
+    assert found.detail == pytest.approx(1, abs=LOST)

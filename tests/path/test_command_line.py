@@ -229,7 +229,7 @@ def test_a_run_that_is_told_to_stop_leaves_nothing_behind(folder: Path) -> None:
         (["extend", FIRST, "-o", "x.mp4", "--at", "nan"], "--at"),
         (["extend", FIRST, "-o", "x.mp4", "--concept", "no_such_move"], "no_such_move"),
         (["extend", FIRST, "-o", "x.mp4", "--to", PHOTO, "--loop"], "loop"),
-        (["bridge", FIRST, "other.mp4", "-o", "x.mp4"], "one size and frame rate"),
+        (["bridge", FIRST, "other.mp4", "-o", "x.mp4"], "their shapes differ (4:3 and 3:2)"),
         (["generate", "a boat", "-o", "x.mp4", "--fps", "nan"], "--fps"),
         (["generate", "a boat", "-o", "x.mp4", "--fps", "1e300"], "fps must be from 1 to 120"),
         (["generate", "a boat", "-o", "x.mp4", "--resolution", "99p"], "resolution must be one of"),

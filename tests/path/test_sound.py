@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from longtake.local import make
 from longtake.orders import KeyFrame, Order
 from tests.footage import moving, video_frames
 from tests.servers import Server
+from tests.sounds import sound_packets
 
 RATE = 48_000
 SECONDS = 2
@@ -104,3 +106,25 @@ def test_the_second_sound_of_a_bridge_is_told_where_it_is_encoded_again(tmp_path
         said = "The sound of file:frame1 is encoded again to match what comes before it."
         assert (said in made.notes) == told
         assert len(flashes_and_clicks(made.path)[1]) == 2 * len(FLASHES)
+
+
+def test_the_second_sound_of_a_bridge_is_encoded_once_then_copied_and_heard_by_who_watches(
+    server: Server, tmp_path: Path
+) -> None:
+    ends = [server.upload(write(tmp_path / f"{codec}.mp4", codec)) for codec in ("aac", "libmp3lame")]
+    frames = {f"frame{number}": {"type": "video", "upload": id} for number, id in enumerate(ends)}
+    made = server.make({"keyframes": frames, "seconds": 0.5, "seed": 1})
+    said = f"The sound of upload:{ends[1]} is encoded again to match what comes before it."
+    assert said in made["notes"]
+    (sound,) = (server.data / "objects" / "sources" / f"{made['id']}-match").iterdir()
+    again = server.make({"keyframes": {"frame0": {"type": "generation", "id": made["id"]}}, "seconds": 0.5, "seed": 1})
+    assert said not in again["notes"]
+    heard = {data for _, data in sound_packets(sound)[10:-40]}
+    for one in (made, again):
+        path = server.download(one["assets"]["video"], tmp_path / f"{one['id']}.mp4")
+        assert heard <= {data for _, data in sound_packets(path)}
+        with av.open(one["playlist"]) as container:
+            assert isinstance(container, InputContainer)
+            decoded = list(container.decode(container.streams.audio[0]))
+        loud = [float(frame.time or 0) for frame in decoded if np.abs(frame.to_ndarray()).max() > 0.2]
+        assert 1 + sum(b - a > 0.1 for a, b in pairwise(loud)) == 2 * len(FLASHES)

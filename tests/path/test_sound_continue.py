@@ -48,6 +48,16 @@ def level(samples: Samples) -> float:
     return float(20 * np.log10(np.sqrt(np.mean(samples.astype(float) ** 2)) + 1e-9))
 
 
+def without_gaps(path: Path, seam: int) -> Samples:
+    """A tenth of a second about a seam as players have it that put packet after packet."""
+    with av.open(str(path)) as container:
+        assert isinstance(container, InputContainer)
+        frames = list(container.decode(container.streams.audio[0]))
+    at = sum(frame.samples for frame in frames if (frame.time or 0) * RATE < seam)
+    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    return np.asarray(samples[:, at - RATE // 20 : at + RATE // 20], np.float32)
+
+
 @pytest.mark.parametrize("ends", [("one", None), (None, "one"), ("one", "two")])
 def test_sound_goes_on_under_the_new_part_and_is_as_before_under_the_old_ones(
     server: Server, sources: dict[str, tuple[dict[str, Any], Samples]], tmp_path: Path, ends: tuple[str | None, ...]
@@ -69,7 +79,7 @@ def test_sound_goes_on_under_the_new_part_and_is_as_before_under_the_old_ones(
     assert level(new) == pytest.approx(level(own), abs=1.5)
     assert spectral_jump(own[:, -RATE:], new[:, RATE // 2 : -RATE // 2], RATE) < 1.5
     for seam in [begin, stop][not ends[0] : 1 + bool(ends[1])]:
-        step = np.abs(np.diff(played[:, seam - RATE // 20 : seam + RATE // 20])).max()
+        step = np.abs(np.diff(without_gaps(tmp_path / "made.mp4", seam))).max()
         assert step <= 1.1 * np.abs(np.diff(own)).max()
     with av.open(made["playlist"]) as container:
         assert isinstance(container, InputContainer)

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from longtake.confined import Confined, _Answers
-from longtake.errors import FaultError, MediaError
+from longtake.errors import Cancelled, FaultError, MediaError
 from longtake.media.stills import normalise
 from longtake.video import VideoFormat
+from tests.telling import count, hang
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,52 @@ def test_a_child_is_replaced_when_it_has_served_long(monkeypatch: pytest.MonkeyP
     pids = [confined.call(os.getpid, 20) for _ in range(4)]
     confined.close()
     assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+def test_who_follows_a_call_hears_how_far_it_is(confined: Confined) -> None:
+    heard: list[float] = []
+    assert confined.follow(count, 20, heard.append, 8) == 8
+    assert heard == sorted(heard)
+    assert {1 / 8, 1.0} <= set(heard)
+
+
+def test_what_tells_of_its_progress_may_take_its_time_and_what_stops_telling_may_not(confined: Confined) -> None:
+    assert confined.follow(count, 0.7, lambda part: None, 10) == 10
+    with pytest.raises(MediaError, match="longer than it may"):
+        confined.follow(hang, 0.7, lambda part: None, 0.5)
+
+
+def test_who_follows_a_call_can_end_it_though_it_tells_nothing_any_more(confined: Confined) -> None:
+    pids, heard = {confined.call(os.getpid, 20)}, []
+
+    def hear(part: float) -> None:
+        heard.append(part)
+        if len(heard) == 4:
+            raise Cancelled("taken back")
+
+    with pytest.raises(Cancelled):
+        confined.follow(hang, 20, hear, 0.5)
+    assert heard[-1] == 0.5
+    assert confined.call(os.getpid, 20) not in pids
+    assert not any(_lives(pid) for pid in pids)
+
+
+def test_who_waits_for_a_child_can_be_told_that_nobody_waits_any_more() -> None:
+    confined = Confined(at_once=1)
+
+    def hear(_part: float) -> None:
+        raise Cancelled("taken back")
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(confined.call, time.sleep, 2.0, 60)
+        while confined._free.qsize():
+            pass
+        with pytest.raises(Cancelled):
+            confined.follow(count, 20, hear, 1)
+        assert not slow.done()
+        with pytest.raises(MediaError):
+            slow.result()
+    confined.close()
 
 
 def test_it_ends_with_its_parent_in_the_midst_of_a_call() -> None:

@@ -57,6 +57,14 @@ def test_random_stretches_equal_a_full_linear_decode(scene: tuple[Path, Timeline
         assert same(read_all(joined, start, stop, opener(folder)), expected[start:stop]), (start, stop)
 
 
+@pytest.mark.parametrize("every", [2, 3, 7, 200])
+def test_of_every_few_frames_only_the_first_is_kept(scene: tuple[Path, Timeline, Frames], every: int) -> None:
+    folder, joined, expected = scene
+    found = read_all(joined, 5, 80, opener(folder), every=every)
+    assert same(found, expected[5:80:every])
+    assert found.planes[0].base is None  # no others are held behind them
+
+
 def test_random_stretches_of_kept_footage_with_b_frames_and_times_of_its_own_equal_a_linear_decode(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
@@ -16,6 +17,7 @@ from PIL import Image
 from longtake.errors import MediaError
 from longtake.media.house import bring_home
 from longtake.media.probe import Probe, is_video, probe
+from longtake.media.survey import survey
 from longtake.video import BT709, HOUSE, Coding, Colour, VideoFormat
 from tests.footage import TINY, moving, store, video_frames, write_foreign
 
@@ -63,7 +65,6 @@ BROKEN: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "text called mp4": (lambda folder: b"Dear diary, today I called myself a video.\n" * 50, "not a video of a kind"),
     "no bytes": (lambda folder: b"", "empty"),
     "zeros": (lambda folder: bytes(5000), "not a video of a kind"),
-    "cut in the packets": (lambda folder: house_bytes(folder)[:-900], r"cut off or broken.*after \d"),
     "cut in the index": (lambda folder: house_bytes(folder)[:300], "cut off or broken"),
     "no frames": (without_frames, "cut off or broken|no frame"),
     "sound only": (sound_only, "sound only"),
@@ -86,6 +87,16 @@ def test_what_is_no_whole_video_is_refused_in_a_sentence(name: str, tmp_path: Pa
     with pytest.raises(MediaError):
         bring_home(path, tmp_path / "out" / "video.mp4")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_of_a_video_that_is_cut_off_what_is_there_is_told_with_where_it_ends(tmp_path: Path) -> None:
+    (tmp_path / "cut.mp4").write_bytes(house_bytes(tmp_path)[:-900])
+    found = probe(tmp_path / "cut.mp4")
+    assert re.fullmatch(r"the video is cut off or broken: nothing can be read after [34]\.\d\d s", found.broken)
+    assert (found.is_kept, found.is_constant) == (True, False)
+    assert 12 < found.num_frames < 30
+    with pytest.raises(MediaError, match=re.escape(found.broken)):
+        survey(tmp_path / "cut.mp4")
 
 
 def test_a_path_and_a_file_object_give_the_same_answer(tmp_path: Path) -> None:

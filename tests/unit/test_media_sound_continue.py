@@ -164,6 +164,17 @@ def test_a_whole_video_sounds_as_before_on_either_side(shelf: Shelf, kind: str) 
         assert levels(samples[:, : place(NUM_NEW, rate) - rate // 10], rate).min() > levels(own, rate).min() - 5
 
 
+@pytest.mark.parametrize("start", [30, 37, 44])
+def test_between_two_sounds_decoders_lap_the_second_one_as_in_its_source(shelf: Shelf, start: int) -> None:
+    before, after = replace(shelf.segments["aac-0"], stop=83), replace(shelf.segments["aac-1"], start=start)
+    timeline, _ = shelf.continued(before, after, key="lapped")
+    played, own, seam = shelf.played(timeline), shelf.heard["aac-1"], place(83 + NUM_NEW, 48000)
+    shift = place(start, 48000) - seam
+    ahead = slice(seam - 1024, seam)  # some of the packet that comes before the seam, which only leads in
+    real = own[:, ahead.start + shift : ahead.stop + shift]
+    assert np.sqrt(np.mean((played[:, ahead] - real) ** 2)) < 0.2 * np.sqrt(np.mean(real**2))
+
+
 def test_its_packets_are_on_the_grid_of_those_it_follows(shelf: Shelf) -> None:
     timeline, _ = shelf.continued(replace(shelf.segments["aac-0"], stop=83), None)
     for shown in (timeline, Timeline(FORMAT, (Segment("g", "x", 0, 7, (0,)), *timeline.segments))):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from longtake.engines.base import Frames, Report, Shot
 from longtake.errors import Cancelled, FaultError, LongtakeError
 from longtake.local import make
 from longtake.orders import KeyFrame, Order
-from tests.footage import flat
+from tests.footage import decode_linearly, flat, moving, same
 from tests.footage import store as store_clip
 from tests.stage import CLIP, NUM_GIVEN, Director, walking
 
@@ -65,3 +67,31 @@ def test_an_engine_is_closed_by_the_time_a_failure_is_known(
         assert engine.held() is None, "a cycle holds the engine's context until the collector comes"
     finally:
         gc.enable()
+
+
+class Shown(Director):
+    """Keeps what it is shown."""
+
+    shot: Shot
+
+    def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
+        self.shot = shot
+        for number in range(shot.num_frames):
+            report.progress(number)
+            yield flat(1, 90, width=shot.format.width, height=shot.format.height)
+
+
+@pytest.mark.parametrize("num_fast", [22, 23])
+def test_of_a_faster_video_an_engine_is_shown_every_second_frame_up_to_the_join(tmp_path: Path, num_fast: int) -> None:
+    fast, slow = replace(CLIP, frame_rate=2 * CLIP.frame_rate), walking(NUM_GIVEN)
+    store_clip(tmp_path, "fast.mp4", moving(num_fast, CLIP.width, CLIP.height), fast)
+    store_clip(tmp_path, "slow.mp4", slow, CLIP)
+    quick, steady = (KeyFrame(type="video", url=str(tmp_path / f"{name}.mp4")) for name in ("fast", "slow"))
+    for before, after in ((quick, steady), (steady, quick)):
+        engine = Shown(slow)
+        order = Order(before=before, after=after, seconds=Fraction(1))
+        make(order, tmp_path / "out.mp4", engine, max_still_pixels=1, tell=lambda stage, part: None, force=True)
+        frames = decode_linearly(tmp_path / "fast.mp4")[0]
+        shown, first = (engine.shot.before, (num_fast - 1) % 2) if before is quick else (engine.shot.after, 0)
+        assert shown is not None
+        assert same(shown, frames[first::2])

@@ -7,30 +7,33 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from longtake.errors import ConflictError
+from longtake.errors import ConflictError, OrderError
 from longtake.footage import Footage
-from longtake.media.colour import to_colour
+from longtake.media.colour import to_colour, to_rgb
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
+from longtake.orders import KeyFrame, Order
+from longtake.planning import Capabilities, plan
 from longtake.sources import forget_matched, keep_footage, match
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
-from tests.footage import moving, video_frames, write_foreign
+from tests.footage import moving, same, video_frames, write_foreign
 
 FORMAT = VideoFormat(64, 48, Fraction(12))
 
 
-def house(store: Store, folder: Path, format: VideoFormat = FORMAT) -> Footage:
+def house(store: Store, folder: Path, format: VideoFormat = FORMAT, name: str = "ours") -> Footage:
     """What we have rendered: two segments of two generations."""
     segments = []
     for number in range(2):
         path = folder / f"{number}.mp4"
         encoded = encode([moving(10, format.width, format.height, seed=number)], format, path)
-        key = f"segments/{number}.mp4"
+        key = f"segments/{name}-{number}.mp4"
         store.put_file(key, path)
         segments.append(Segment(f"generation {number}", key, 0, encoded.num_frames, encoded.key_frames))
     return Footage(Timeline(format, tuple(segments)))
@@ -70,11 +73,87 @@ def test_ends_of_one_format_are_left_alone(tmp_path: Path) -> None:
     assert hashlib.sha256(store.read("sources/foreign.mp4")).digest() == digest
 
 
-def test_ends_of_two_sizes_are_refused(tmp_path: Path) -> None:
+def test_ends_of_two_shapes_are_refused(tmp_path: Path) -> None:
     store = Store.in_folder(tmp_path / "store")
     wide = replace(FORMAT, width=80)
-    with pytest.raises(ConflictError, match="one size and frame rate"):
+    with pytest.raises(ConflictError, match="5:3 and 4:3"):
         match("a", house(store, tmp_path, wide), foreign(store, tmp_path), store, tell)
+    assert not [key for key in store.keys("sources") if "match" in key]
+
+
+@pytest.mark.parametrize("rate", [Fraction(12000, 1001), Fraction(30)])
+def test_ends_of_two_rates_both_stay_as_they_are_with_their_own_times(tmp_path: Path, rate: Fraction) -> None:
+    store = Store.in_folder(tmp_path / "store")
+    pair = house(store, tmp_path), house(store, tmp_path, replace(FORMAT, frame_rate=rate), "other")
+    for made, given, own in zip(match("a", *pair, store, tell), pair, (Fraction(12), rate), strict=True):
+        assert made.converted == ()
+        assert made.timeline.format == replace(FORMAT, frame_rate=min(rate, Fraction(12)))
+        assert [(part.key, part.num_frames) for part in made.timeline.segments] == [
+            (part.key, part.num_frames) for part in given.timeline.segments
+        ]
+        assert [made.timeline.time_of(k) for k in range(21)] == [k / own for k in range(21)]
+        assert same(read_all(made.timeline, 3, 17, store.open), read_all(given.timeline, 3, 17, store.open))
+
+
+@pytest.mark.parametrize("large_first", [True, False])
+def test_of_two_sizes_the_larger_one_is_made_smaller_and_the_answer_says_so(tmp_path: Path, large_first: bool) -> None:
+    store = Store.in_folder(tmp_path / "store")
+    large = house(store, tmp_path, VideoFormat(96, 72, Fraction(30)))
+    small = foreign(store, tmp_path)
+    made = match("a", *((large, small) if large_first else (small, large)), store, tell)
+    matched, kept = made if large_first else made[::-1]
+    assert kept == small
+    assert matched.timeline.format == small.timeline.format
+    name = "frame0" if large_first else "frame1"
+    assert matched.converted[0] == f"{name}: 96x72 → 64x48, to match the other video"
+    assert [matched.timeline.time_of(k) for k in range(21)] == [Fraction(k, 30) for k in range(21)]
+    found = to_rgb(read_all(matched.timeline, 0, 20, store.open)).planes[0]
+    given = to_rgb(read_all(large.timeline, 0, 20, store.open)).planes[0]
+    wanted = np.stack([cv2.resize(frame, (64, 48), interpolation=cv2.INTER_AREA) for frame in given])
+    assert float(np.abs(found.astype(int) - wanted).mean()) < 3
+
+
+@pytest.mark.parametrize("end", ["frame0", "frame1"])
+def test_only_what_is_not_cut_off_is_encoded_again(tmp_path: Path, end: str) -> None:
+    store = Store.in_folder(tmp_path / "store")
+    ours, theirs = house(store, tmp_path), foreign(store, tmp_path)  # ours are two segments of ten frames
+    frame = KeyFrame(type="video", url="-")
+    cut = replace(frame, at=Fraction(13, 12))
+    if end == "frame0":
+        order = Order(before=cut, after=frame, seconds=Fraction(1, 2))
+        pair = match("a", ours, theirs, store, tell, order)
+    else:
+        order = Order(before=frame, after=cut, seconds=Fraction(1, 2))
+        pair = match("a", theirs, ours, store, tell, order)
+    planned = plan(order, pair[0].timeline, pair[1].timeline, Capabilities(name="any"))
+    first, last = match("b", *((ours, theirs) if end == "frame0" else (theirs, ours)), store, tell)
+    whole = plan(order, first.timeline, last.timeline, Capabilities(name="any"))
+    assert (planned.outline.before_stop, planned.outline.after_start) == (
+        whole.outline.before_stop,
+        whole.outline.after_start,
+    )
+    assert planned.num_tail == planned.num_lead == 0
+    matched = pair[0 if end == "frame0" else 1]
+    kept = (0, 13) if end == "frame0" else (13, 20)
+    given = to_colour(read_all(ours.timeline, *kept, store.open), theirs.timeline.format.coding.colour)
+    found = read_all(matched.timeline, *kept, store.open)
+    for plane, wanted in zip(found.planes, given.planes, strict=True):
+        assert float(np.abs(plane.astype(int) - wanted).mean()) < 1.5
+    made = [part for part in matched.timeline.segments if "match" in part.key]
+    assert sum(part.num_frames for part in made) == (14 if end == "frame0" else 7)
+    joined = planned.head if end == "frame0" else planned.rest
+    assert joined
+    assert {part.key for part in joined.segments} <= {part.key for part in made}
+
+
+def test_a_cut_outside_of_a_video_is_refused_before_anything_is_encoded(tmp_path: Path) -> None:
+    store = Store.in_folder(tmp_path / "store")
+    frame = KeyFrame(type="video", url="-")
+    order = Order(before=frame, after=replace(frame, at=Fraction(99)))
+    with pytest.raises(OrderError, match="at must be from") as caught:
+        match("a", foreign(store, tmp_path), house(store, tmp_path), store, tell, order)
+    assert caught.value.field == "keyframes.frame1.at"
+    assert not [key for key in store.keys("sources") if "match" in key]
 
 
 @pytest.mark.parametrize("first", ["libx264", "libx265"])

@@ -52,6 +52,16 @@ class Continuation:
         self._seed = seed
         self._frame_rate = frame_rate
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing moves but noise, so that the last moments go round unseen."""
+        return self._planner is None
+
+    @cached_property
+    def turns_by_itself(self) -> bool:
+        """Whether the planner's walk begins with a turn: nothing in the clip looks and moves like its end."""
+        return self._planner is not None and isinstance(next(self._planner.walk())[0], Turn)
+
     def plan(self, num_frames: int) -> Iterator[tuple[Piece, int]]:
         """Pieces, each with how many of its frames are wanted: together exactly `num_frames`."""
         for piece, length in self._walk():
@@ -68,11 +78,11 @@ class Continuation:
             while True:
                 yield Jump(last, target, 1, length, length), length
                 yield Run(target + length + 1, 1, self._calm - length), self._calm - length
-        first, _ = next(self._planner.walk())
-        if isinstance(first, Turn) and self._coasting is not None:
+        turns = self.turns_by_itself
+        if turns and self._coasting is not None:
             yield coast(self._frame_rate), _ENDLESS
             return
-        if not isinstance(first, Turn) or not self._ways:
+        if not turns or not self._ways:
             yield from self._planner.walk()
             return
         for turn in count(self._seed):
@@ -131,7 +141,7 @@ class Continuation:
         if isinstance(piece, Run):
             return self._at(piece.start + piece.direction * step)
         assert self._coasting is not None
-        carried = self._coasting.carry(self._tail.picture(-1), piece.steps(step + 1), step + 1)
+        carried = self._coasting.carry(piece.steps(step + 1), step + 1)
         return sharpen_to(carried, self._sharpness)
 
     def _turn(self, turn: Turn) -> Iterator[Draw]:

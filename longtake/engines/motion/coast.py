@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from longtake.engines.motion.flow import follow, mean_squared, optical_flow, quick_flow
-from longtake.engines.motion.frame import Field, Frame, sample_grid, warp
+from longtake.engines.motion.frame import Field, FinePicture, Frame, sample_grid
 from longtake.engines.motion.patience import go_on
 from longtake.engines.motion.tail import Tail
 from longtake.frames import Plane
@@ -57,16 +57,17 @@ class Coasting:
 
     def __init__(self, tail: Tail, steady: Field, frame_rate: float) -> None:
         self._proxies = tail.proxies
+        self._fine = FinePicture(tail.picture(-1))
         self._scale = np.float32(tail.scale)
         self._steady = steady
         self._flutters: dict[int, Field] = {}
         self._most = min(len(tail.proxies) - 1, max(1, round(_FLUTTER_SECONDS * frame_rate)))
 
-    def carry(self, frame: Frame, steps: float, index: int) -> Frame:
-        """`frame`, the last one, as it would look `index` frames later, when it has come `steps` frames' way."""
+    def carry(self, steps: float, index: int) -> Frame:
+        """The last frame as it would look `index` frames later, when it has come `steps` frames' way."""
         # What swung to one side comes by on the other: so its speed goes on through the last frame.
         away = np.float32(steps) * self._steady - self._flutter(index)
-        return warp(frame, follow(np.asarray(away, np.float32), 1.0) * self._scale)
+        return self._fine.warp(follow(np.asarray(away, np.float32), 1.0) * self._scale)
 
     def _flutter(self, index: int) -> Field:
         """How far things were from their steady way so many frames ago; to and fro, from the last frame on."""

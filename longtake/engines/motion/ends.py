@@ -13,14 +13,25 @@ from longtake.engines.motion.append import Continuation, Rest
 from longtake.engines.motion.camera import Path, Pose, view
 from longtake.engines.motion.coast import Coast
 from longtake.engines.motion.flow import mean_squared
-from longtake.engines.motion.frame import Frame, frame_at, proxy, sample_grid, sharpen_to, sharpness, warp
+from longtake.engines.motion.frame import (
+    FinePicture,
+    Frame,
+    frame_at,
+    proxy,
+    sample_grid,
+    sharpen_to,
+    sharpness,
+    warp,
+)
 from longtake.engines.motion.momentum import Course, Speed, camera_speed, course
 from longtake.engines.motion.morph import Morph
+from longtake.engines.motion.outwards import Beyond
 from longtake.engines.motion.passing import Passing, passing
 from longtake.engines.motion.plan import Jump, Run, Turn
 from longtake.engines.motion.stills import MovingStill, ground_depth, pseudo_depth
 from longtake.engines.motion.tail import usable_tail
 from longtake.engines.motion.threads import Draw, drawn
+from longtake.engines.motion.woven import Weave, Woven, going_on
 from longtake.frames import Frames
 
 _ENERGY_SIDE = 240
@@ -96,6 +107,7 @@ class CameraEnd:
         """`path`: the move to go over to, if it names one. Another seed (but 0) spends less of the way there is."""
         self._spent = float(np.random.default_rng(seed).uniform(_LEAST_SPENT, 1)) if seed else 1.0
         self.picture = picture
+        self._fine = FinePicture(picture)
         self._speed = speed
         self._path = path
         self._frame_rate = frame_rate
@@ -136,14 +148,18 @@ class CameraEnd:
 
     def _at(self, way: Course, index: int) -> Frame:
         displacement = way.view(index)
+        pose = Pose()
         if self._path.concept:
             seconds = (index + 1) / self._frame_rate * (1 if self._is_forward else -1)
-            asked = view(self._path.pose(seconds), self._depth, self.picture.size)
+            pose = self._path.pose(seconds)
+        if pose != Pose() and not pose.pull:
+            asked = view(pose, self._depth, self.picture.size)
             cells = np.float32(asked.shape[1] / self.picture.size[0])
             displacement = np.asarray(asked + sample_grid(displacement, asked * cells), np.float32)
-        warped = warp(self.picture, displacement)
+        warped = self._fine.warp(displacement)
         # What is magnified is a little softer by nature; the rest of what resampling took is given back.
-        return sharpen_to(warped, self._sharpness * float(np.exp(-_SOFTER * max(way.zoom[index], 0.0))))
+        made = sharpen_to(warped, self._sharpness * float(np.exp(-_SOFTER * max(way.zoom[index], 0.0))))
+        return Beyond(made, again=False).seen(self._path.concept, pose, self._depth) if pose.pull else made
 
 
 class ClipEnd:
@@ -151,7 +167,9 @@ class ClipEnd:
 
     is_moving = True
 
-    def __init__(self, continuation: Continuation | Rest, picture: Frame, path: Path, frame_rate: float, forward: bool):
+    def __init__(
+        self, continuation: Continuation | Woven | Rest, picture: Frame, path: Path, frame_rate: float, forward: bool
+    ) -> None:
         self.picture = picture
         self._continuation = continuation
         self._path = path
@@ -187,6 +205,8 @@ class ClipEnd:
                 return f"The shot goes on with moments of its own, each moved into from its last frame: {cannot}"
             if isinstance(piece, Jump):
                 return f"The shot goes on with moments of its own that look alike: {cannot}"
+            if isinstance(piece, Weave):
+                return f"{piece.said()}: {cannot}"
             assert isinstance(piece, Run)
             seconds += length * abs(self._seconds)
         return f"The shot goes on with its own frames: {cannot}"
@@ -198,6 +218,8 @@ class ClipEnd:
         if not self._path.concept:
             return frame
         pose = self._path.pose(self._seconds * (index + 1))
+        if pose.pull:
+            return Beyond(frame, again=False).seen(self._path.concept, pose, self._depth)
         return frame if pose == Pose() else warp(frame, view(pose, self._depth, frame.size))
 
 
@@ -208,10 +230,12 @@ class LayeredEnd(ClipEnd):
         self._layers = taken.layers
         behind = taken.behind()
         if len(behind.proxies) > 1:
-            going_on: Continuation | Rest = Continuation(behind, frame_rate, seed, is_calm=not taken.layers.stays.any())
+            scene: Continuation | Woven | Rest = going_on(
+                behind, frame_rate, seed, is_calm=not taken.layers.stays.any()
+            )
         else:
-            going_on = Rest(behind)
-        super().__init__(going_on, picture, path, frame_rate, forward)
+            scene = Rest(behind)
+        super().__init__(scene, picture, path, frame_rate, forward)
 
     def remark(self, num_frames: int, /) -> str:
         goes = "goes on as it went" if self._is_forward else "comes in as it goes on"
@@ -238,4 +262,4 @@ def end_of(frames: Frames, path: Path, frame_rate: float, *, is_still: bool, for
     taken = passing(tail, frame_rate, seed)
     if taken is not None:
         return LayeredEnd(taken, picture, path, frame_rate, forward, seed)
-    return ClipEnd(Continuation(tail, frame_rate, seed), picture, path, frame_rate, forward)
+    return ClipEnd(going_on(tail, frame_rate, seed), picture, path, frame_rate, forward)

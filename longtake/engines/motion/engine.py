@@ -16,6 +16,7 @@ from longtake.engines.motion.camera import CONCEPTS, Path
 from longtake.engines.motion.crossing import across
 from longtake.engines.motion.ends import End, end_of
 from longtake.engines.motion.frame import Frame, stack
+from longtake.engines.motion.outwards import BEYOND
 from longtake.engines.motion.patience import go_on, stopping
 from longtake.engines.motion.scene import Scene
 
@@ -23,8 +24,8 @@ _BATCH_FRAMES = 4
 _BATCH_PIXELS = 4 * 1280 * 720
 _THREADS = 1
 """Of OpenCV's own: see `threads`."""
-_ASK_SECONDS = 0.1
-"""How often it is asked whether the order still stands."""
+_ASK_SECONDS = 0.03
+"""How often it is asked whether the order still stands, and what was looked at of a clip is let go."""
 
 T = TypeVar("T")
 
@@ -101,11 +102,18 @@ def _frames(shot: Shot, report: Report) -> Iterator[Frame]:
     if before is None:
         assert after is not None
         report.note(after.remark(shot.num_frames))
+        _note_beyond(shot, -1.0, report)
         return after.towards(shot.num_frames)
     if after is None:
         report.note(before.remark(shot.num_frames))
+        _note_beyond(shot, 1.0, report)
         return before.away(shot.num_frames)
     return across(before, after, shot, report)
+
+
+def _note_beyond(shot: Shot, seconds: float, report: Report) -> None:
+    if _path(shot).pose(seconds).pull:
+        report.note(BEYOND)
 
 
 def _before(shot: Shot) -> End | None:

@@ -211,7 +211,10 @@ def sample_grid(values: Map | Field, displacement: Field) -> npt.NDArray[np.floa
 
 def sharpness(luma: Plane) -> float:
     """Standard deviation of the Laplacian, in levels."""
-    return float(cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))[1][0, 0])
+    laplacian = cv2.Laplacian(luma, cv2.CV_16S)
+    # Its mean is next to nothing, but not on a small picture; `meanStdDev` takes four times as long.
+    square = float(cv2.norm(laplacian, cv2.NORM_L2SQR)) / laplacian.size
+    return math.sqrt(max(0.0, square - cv2.mean(laplacian)[0] ** 2))
 
 
 def sharpen_to(frame: Frame, target: float, most: float = 0.6) -> Frame:

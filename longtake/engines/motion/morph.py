@@ -60,7 +60,9 @@ def ways_back(tail: Tail, frame_rate: float) -> list[Morph]:
         return []
     flows = dict(zip(targets, each(lambda target: quick_flow(last, proxies[target]), targets), strict=True))
     looked_at = each(lambda target: _unregistered(last, proxies[target], flows[target]), targets)
-    apart = dict(zip(targets, looked_at, strict=True))
+    apart = {
+        at: (tail.share * share, tail.share * piece) for at, (share, piece) in zip(targets, looked_at, strict=True)
+    }
     by_time = np.array([share for share, _ in apart.values()])
     if np.ptp(by_time) > 0 and float(np.corrcoef(np.arange(len(by_time)), by_time)[0, 1]) < -_ONE_WAY:
         return []

@@ -17,6 +17,7 @@ from longtake.engines.motion.foreground import Foreground, Mask, foreground, gro
 from longtake.engines.motion.frame import Field, Frame
 from longtake.engines.motion.layers import Layers
 from longtake.engines.motion.patience import go_on
+from longtake.engines.motion.steady import SwayingLayers, steadied
 from longtake.engines.motion.tail import Tail
 from longtake.engines.motion.threads import both
 from longtake.engines.motion.tracks import FlowBack, FlowsBack
@@ -80,9 +81,15 @@ def passing(tail: Tail, frame_rate: float, seed: int) -> Passing | None:
 
     Another seed (but 0) lets what passes go on a little slower or faster, once it has left the seam behind.
     """
-    front = foreground(tail.proxies)
+    front, sway = foreground(tail.proxies), None
     if not front.masks[-1].any() or not _has_a_plate(front, frame_rate):
-        return None
+        steady = steadied(tail, frame_rate)
+        if steady is None:
+            return None
+        tail, sway = steady
+        front = foreground(tail.proxies)
+        if not front.masks[-1].any() or not _has_a_plate(front, frame_rate):
+            return None
     flow_back = FlowsBack(front)
     passers, was_right = both(
         partial(_passers, front, flow_back, frame_rate), partial(_would_have_been_right, tail, flow_back, frame_rate)
@@ -101,7 +108,8 @@ def passing(tail: Tail, frame_rate: float, seed: int) -> Passing | None:
     else:
         stays = np.zeros_like(stays)
     # Nobody asks any more what moved where: 16 MB of masks for five seconds.
-    layers = Layers(tail, replace(front, masks=[]), actors, [opening for _, opening in passers], stays)
+    parts = (tail, replace(front, masks=[]), actors, [opening for _, opening in passers], stays)
+    layers = Layers(*parts) if sway is None else SwayingLayers(*parts, sway)
     return Passing(layers, start if count - start >= least else count - 1)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from longtake.engines.motion.camera import Path, Pose, view
 from longtake.engines.motion.frame import FinePicture, Frame, Map, proxy
+from longtake.engines.motion.outwards import Beyond
 
 _SIDE = 320
 
@@ -25,6 +26,10 @@ class MovingStill:
         return FinePicture(self._still)
 
     @cached_property
+    def _beyond(self) -> Beyond:
+        return Beyond(self._still, again=True)
+
+    @cached_property
     def _depth(self) -> Map:
         return pseudo_depth(self._still)
 
@@ -33,6 +38,8 @@ class MovingStill:
         pose = self._path.pose(seconds)
         if seconds == 0 or pose == Pose():
             return self._still
+        if pose.pull:
+            return self._beyond.seen(self._path.concept, pose, self._depth)
         return self._fine.warp(view(pose, self._depth, self._still.size))
 
 

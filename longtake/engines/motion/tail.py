@@ -41,6 +41,11 @@ class Tail:
         """Luma pixels for one proxy pixel."""
         return self.frames.width / float(self.proxies[0].shape[1])
 
+    @property
+    def share(self) -> float:
+        """Of the picture, how much the frames show."""
+        return 1.0
+
     def picture(self, index: int) -> Frame:
         """Frame `index` (negative counts from the end), not copied."""
         return frame_at(self.frames, index)
