@@ -8,7 +8,7 @@ INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/py
 # The JavaScript clients that tests drive, where there is npm; without it those tests are skipped, and say so.
 NODE_CLIENTS := $(if $(shell command -v npm),tests/clients/node_modules/.installed)
 
-.PHONY: help demo serve test check format bench bench-motion lock clean
+.PHONY: help demo serve test check format bench bench-motion openapi lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev  ## measure (see bench/)
 
 bench-motion: $(VENV)/.dev  ## measure the motion engine on real clips (LONGTAKE_CLIPS=DIR; pictures in bench-out/)
 	$(BIN)/python -m bench.motion $(ARGS)
+
+openapi: $(VENV)/.run  ## write docs/openapi/, the document of each protocol, from the code
+	$(BIN)/python -m longtake.wire.documents docs/openapi
 
 lock:  ## bring the lock files up to date (needs uv, and npm)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build -o requirements/run.lock

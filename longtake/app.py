@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from longtake.engines.available import engines
 from longtake.errors import AuthError, CallerError
-from longtake.fetch import Fetcher, FetchRules, parse_networks
+from longtake.fetch import Fetcher, FetchRules, check_url, parse_networks
 from longtake.fetch.addresses import Network
 from longtake.records import Changes, Keys, Limits, Records, migrate, open_database
 from longtake.service import Service
 from longtake.settings import PREFIX, Settings, parse_models
 from longtake.store import Store
+from longtake.webhooks import Webhooks, parse_secret
 from longtake.worker import Worker, sweep_often
 from longtake.workflows import Executor, OnlyOne, Workflows, migrate_workflows
 
@@ -75,10 +76,32 @@ class House:
         """What links are signed with: from the settings, or made once and kept in the data folder."""
         if self.settings.secret:
             return self.settings.secret.encode()
-        path = self.settings.data / "secret"
+        return self._kept("secret")
+
+    def webhook_secret(self) -> bytes:
+        """What the secrets are made from that webhooks are signed with. Raises CallerError."""
+        given, name = self.settings.webhook_secret, f"{PREFIX}WEBHOOK_SECRET"
+        try:
+            return parse_secret(given) if given else self._kept("webhook-secret")
+        except CallerError as error:
+            raise CallerError(f"{name}: {error.message}", field=name) from None
+
+    def webhook_url(self) -> str | None:
+        """What is told of all generations. Raises CallerError for an address that may not be reached."""
+        name = f"{PREFIX}WEBHOOK_URL"
+        try:
+            if self.settings.webhook_url:
+                check_url(self.settings.webhook_url, self.rules)
+        except CallerError as error:
+            raise CallerError(f"{name}: {error.message}", field=name) from None
+        return self.settings.webhook_url
+
+    def _kept(self, name: str) -> bytes:
+        """32 random bytes, made once."""
+        path = self.settings.data / name
         if not path.exists():
             # Written aside and linked into place: neither a crash nor another process leaves or sees half of it.
-            draft = path.with_name(f"secret.{secrets.token_hex(8)}")
+            draft = path.with_name(f"{name}.{secrets.token_hex(8)}")
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
                 writer.write(secrets.token_hex(32))
                 writer.flush()
@@ -102,7 +125,7 @@ def front(house: House) -> FastAPI:
         if name not in able:
             raise CallerError(f"LONGTAKE_MODELS: {model} needs the engine {name}; there are {', '.join(able)}")
     service = Service(
-        Records(house.database, workflows.enqueue),
+        Records(house.database, workflows.enqueue, workflows.enqueue_webhook),
         house.store,
         engines=able,
         models=models,
@@ -110,6 +133,7 @@ def front(house: House) -> FastAPI:
         max_still_pixels=settings.max_still_pixels,
         max_partial_bytes=settings.max_resumable_bytes,
         partial_seconds=settings.resumable_seconds,
+        webhook_url=house.webhook_url(),
     )
     return build(
         Front(
@@ -128,9 +152,12 @@ def front(house: House) -> FastAPI:
 
 def back(house: House) -> Executor:
     """What carries generations out: ready to be started. Blocks while another worker has this data folder."""
+    from longtake.wire.callbacks import bodies
+    from longtake.wire.links import Links
+
     only_one = OnlyOne(house.settings.data / "worker.lock")
     workflows = Workflows(house.url)
-    records = Records(house.database, workflows.enqueue)
+    records = Records(house.database, workflows.enqueue, workflows.enqueue_webhook)
     sweep_often(records, workflows, house.store)
     worker = Worker(
         records,
@@ -139,7 +166,10 @@ def back(house: House) -> Executor:
         engines=engines(),
         max_still_pixels=house.settings.max_still_pixels,
     )
-    return Executor(house.url, worker.run, holds=only_one)
+    links = Links(house.secret(), house.settings.link_seconds)
+    told = bodies(links, house.store, house.settings.public_url)
+    webhooks = Webhooks(records, told, house.webhook_secret(), house.rules, house_url=house.webhook_url())
+    return Executor(house.url, worker.run, webhooks.deliver, holds=only_one)
 
 
 def _networks(settings: Settings) -> tuple[Network, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from longtake.admin import keys, webhooks
 from longtake.errors import CallerError, LongtakeError, MediaError
 from longtake.orders import (
     ASPECT_LIMITS,
@@ -27,7 +28,6 @@ from longtake.orders import (
 
 if TYPE_CHECKING:
     from longtake.local import Made
-    from longtake.records import Limits
 
 C = TypeVar("C", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -69,6 +69,17 @@ def _exact(_context: click.Context, option: click.Parameter, value: float | None
     return None if value is None else Fraction(str(value))
 
 
+class ConceptOption(click.Option):
+    """Names the camera moves that there are; the engines are asked only by who wants help."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from longtake.engines.available import engines
+
+        moves = sorted({move for engine in engines().values() for move in engine.capabilities.concepts})
+        self.help = f"A camera move; of several the first is carried out. There are: {', '.join(moves)}."
+        return super().get_help_record(ctx)
+
+
 def shot_options(command: C) -> C:
     """What `extend`, `animate`, `bridge` and `generate` have in common."""
     for option in (
@@ -76,7 +87,7 @@ def shot_options(command: C) -> C:
         click.option(
             "--seconds", type=float, callback=_exact, default=5.0, show_default=True, help="Length of the new part."
         ),
-        click.option("--concept", "concepts", multiple=True, help="A camera move, such as zoom_in; repeatable."),
+        click.option("--concept", "concepts", cls=ConceptOption, multiple=True),
         click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another take."),
         click.option(
             "--takes",
@@ -222,71 +233,8 @@ def worker(data: Path | None, parent_on_stdin: bool) -> None:
     work(House.open(settings), parent_on_stdin=parent_on_stdin)
 
 
-@main.group()
-def keys() -> None:
-    """Make, list and revoke API keys."""
-
-
-@keys.command("create")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
-@click.option("--name", default="", help="What the key is for.")
-@click.option("--account", default="default", show_default=True, help="Whose generations it sees and makes.")
-@click.option("--credits", "limit", type=float, help="Seconds of video that it may render in all; none: no limit.")
-@click.option("--requests-per-minute", type=click.IntRange(1), help="How many requests it may send.")
-@click.option("--at-once", type=click.IntRange(1), help="How many of its generations may be queued or rendered.")
-@click.option("--seconds-per-day", type=click.FloatRange(0, min_open=True), help="Of video that it may order.")
-def create_key(
-    data: Path | None,
-    name: str,
-    account: str,
-    limit: float | None,
-    requests_per_minute: int | None,
-    at_once: int | None,
-    seconds_per_day: float | None,
-) -> None:
-    """Make a key. It is shown once and stored as a hash.
-
-    Where no limit is given, those of the server's settings hold.
-    """
-    from longtake.records import Limits
-
-    limits = Limits(requests_per_minute, at_once, seconds_per_day)
-    _, secret = _keys(data).create(name, account=account, limit=limit, limits=limits)
-    click.echo(secret)
-
-
-@keys.command("list")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
-def list_keys(data: Path | None) -> None:
-    """List the keys, without their secrets."""
-    from datetime import UTC, datetime
-
-    for key in _keys(data).all():
-        made = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
-        limit = ("no limit" if key.credits is None else f"{key.credits:g} credits") + _own(key.limits)
-        click.echo(
-            f"{key.id}  {'revoked' if key.revoked_at else 'active ':7}  {made}  {key.account}  {limit}  {key.name}"
-        )
-
-
-def _own(limits: Limits) -> str:
-    """A key's own limits in words."""
-    words = {
-        "requests_per_minute": "{:g} requests/min",
-        "generations_at_once": "{:g} at once",
-        "seconds_per_day": "{:g} s/day",
-    }
-    given = ((text, getattr(limits, name)) for name, text in words.items())
-    return "".join(f", {text.format(value)}" for text, value in given if value is not None)
-
-
-@keys.command("revoke")
-@click.argument("id")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
-def revoke_key(id: str, data: Path | None) -> None:
-    """Let the key ID open nothing from now on."""
-    _keys(data).revoke(id)
-    click.echo(f"{id} is revoked")
+main.add_command(keys)
+main.add_command(webhooks)
 
 
 @main.command("settings")
@@ -297,18 +245,6 @@ def show_settings() -> None:
     for name, field in Settings.model_fields.items():
         default = "" if field.default in (None, "") else f"  [default: {field.default}]"
         click.echo(f"{PREFIX}{name.upper()}{default}\n    {field.description}")
-
-
-def _keys(data: Path | None) -> Any:
-    from longtake.records import Keys, migrate, open_database
-    from longtake.settings import load
-
-    folder = load(data=data).data
-    if not folder.is_dir():
-        raise CallerError(f"there is no data folder {folder}; longtake serve makes one, --data names another")
-    database = open_database(f"sqlite:///{(folder / 'longtake.db').resolve()}")
-    migrate(database)
-    return Keys(database)
 
 
 def _image(path: Path | None) -> KeyFrame | None:

@@ -1,7 +1,8 @@
 """Finished videos as other kinds of file: each is made when somebody asks for it, once, and kept beside the video.
 
-One is made at a time, in a child of low priority. What is under way is known to this process alone: after a kill
-nothing is left of it, and whoever asks next begins anew.
+One is made at a time, in a child of low priority; pictures, which are quick, have a child of their own and wait for no
+conversion. What is under way is known to this process alone: after a kill nothing is left of it, and whoever asks next
+begins anew.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Literal
 
 from longtake.confined import Confined
 from longtake.errors import ConflictError, FaultError, LongtakeError, MediaError, UnknownError, WorldError
 from longtake.media.export import KINDS, Kind, export
 from longtake.media.gif import check_gif
+from longtake.media.sheet import draw
 from longtake.records import Generation, Result
 from longtake.store import CHUNK_BYTES, Store
 
+Picture = Literal["thumbnail", "spritesheet"]
+PICTURES: Final[dict[Kind | Picture, str]] = {"thumbnail": "webp", "spritesheet": "jpg"}
+"""What can be drawn of it → how its name ends."""
+ENDINGS: Final = PICTURES | dict(KINDS.items())
 MOST_WAITING: Final = 8
+MOST_PICTURES: Final = 64
 BASE_SECONDS, SECONDS_PER_SECOND = 120.0, 30.0
 """How long it may take: so long, and so much more for each second of video."""
 FULL_SECONDS: Final = 30.0
@@ -35,32 +42,41 @@ class Conversion:
     """One file that is being made, or was."""
 
     id: str
-    kind: Kind
+    kind: Kind | Picture
     seconds: float
     """Of the video."""
     key: Future[str] = field(default_factory=Future)
     """Of the object, when it is there."""
 
 
+@dataclass(slots=True)
+class _Lane:
+    """Those that wait for one child."""
+
+    confined: Confined
+    most_waiting: int
+    waiting: deque[Conversion] = field(default_factory=deque)
+    is_running: bool = False
+
+
 class Exports:
     """What is made of finished videos. Safe to be called from many threads."""
 
-    def __init__(self, store: Store, confined: Confined) -> None:
+    def __init__(self, store: Store, confined: Confined, pictures: Confined | None = None) -> None:
         self._store = store
-        self._confined = confined
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, Kind], Conversion] = {}
+        self._known: dict[tuple[str, Kind | Picture], Conversion] = {}
         """Under way, waiting, or failed."""
-        self._waiting: deque[Conversion] = deque()
-        self._is_running = False
+        self._files = _Lane(confined, MOST_WAITING)
+        self._pictures = _Lane(pictures or Confined("longtake.media.sheet", at_once=1), MOST_PICTURES)
 
-    def begin(self, generation: Generation, kind: Kind) -> Conversion:
+    def begin(self, generation: Generation, kind: Kind | Picture) -> Conversion:
         """The conversion of this video to this kind: done where it was made before; begun where nobody has yet.
 
         Raises ConflictError where the video is not finished, MediaError where it is too long for the kind, WorldError
         where too many wait.
         """
-        id = generation.id
+        id, lane = generation.id, self._pictures if kind in PICTURES else self._files
         made = Conversion(id, kind, float(finished(generation).timeline.seconds))
         if kind == "gif":
             check_gif(made.seconds)
@@ -70,18 +86,18 @@ class Exports:
             if self._store.size(_key(id, kind)) is not None:
                 made.key.set_result(_key(id, kind))
                 return made
-            if len(self._waiting) >= MOST_WAITING:
+            if len(lane.waiting) >= lane.most_waiting:
                 raise WorldError(
-                    f"{MOST_WAITING} videos wait already to be converted: ask again later",
+                    f"{lane.most_waiting} videos wait already to be converted: ask again later",
                     retryable=True,
                     retry_after_seconds=FULL_SECONDS,
                 )
             self._forget_failures(MOST_UNTOLD)
             self._known[id, kind] = made
-            self._waiting.append(made)
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._run, daemon=True, name="exports").start()
+            lane.waiting.append(made)
+            if not lane.is_running:
+                lane.is_running = True
+                threading.Thread(target=self._run, args=(lane,), daemon=True, name="exports").start()
         return made
 
     def key(self, conversion: Conversion) -> str | None:
@@ -97,20 +113,20 @@ class Exports:
 
     def delete(self, id: str) -> None:
         """Removes what was made of a video that is deleted already: what is still being made of it ends by that."""
-        for kind in KINDS:
+        for kind in ENDINGS:
             self._store.delete(_key(id, kind))
 
-    def _run(self) -> None:
+    def _run(self, lane: _Lane) -> None:
         while True:
-            if not self._waiting:
-                self._confined.close()  # idle, it would keep its memory
+            if not lane.waiting:
+                lane.confined.close()  # idle, it would keep its memory
             with self._lock:
-                if not self._waiting:
-                    self._is_running = False
+                if not lane.waiting:
+                    lane.is_running = False
                     return
-                conversion = self._waiting.popleft()
+                conversion = lane.waiting.popleft()
             try:
-                key = self._made(conversion)
+                key = self._made(conversion, lane.confined)
             except LongtakeError as error:
                 conversion.key.set_exception(error)
             except Exception as error:
@@ -120,14 +136,17 @@ class Exports:
                     del self._known[conversion.id, conversion.kind]
                 conversion.key.set_result(key)
 
-    def _made(self, conversion: Conversion) -> str:
+    def _made(self, conversion: Conversion, confined: Confined) -> str:
         video, key = f"videos/{conversion.id}.mp4", _key(conversion.id, conversion.kind)
         with TemporaryDirectory(prefix="export-", dir=self._store.work_folder, ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / f"made.{KINDS[conversion.kind]}"
+            path = Path(folder) / f"made.{ENDINGS[conversion.kind]}"
             source = self._local(video, Path(folder))
             seconds = BASE_SECONDS + SECONDS_PER_SECOND * conversion.seconds
             try:
-                self._confined.call(export, seconds, source, conversion.kind, path)
+                if conversion.kind == "thumbnail" or conversion.kind == "spritesheet":
+                    confined.call(draw, seconds, source, conversion.kind, path)
+                else:
+                    confined.call(export, seconds, source, conversion.kind, path)
             except LongtakeError as error:
                 self._check_it_is_there(video)
                 if isinstance(error, MediaError):
@@ -170,5 +189,5 @@ def finished(generation: Generation) -> Result:
     return generation.result
 
 
-def _key(id: str, kind: Kind) -> str:
-    return f"exports/{id}.{KINDS[kind]}"
+def _key(id: str, kind: Kind | Picture) -> str:
+    return f"exports/{id}.{ENDINGS[kind]}"

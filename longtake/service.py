@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 import uuid
@@ -11,29 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from longtake.confined import SECONDS, Confined
-from longtake.errors import CallerError, ConflictError, MediaError, OrderError
+from longtake.confined import Confined
+from longtake.errors import CallerError, ConflictError, OrderError
 from longtake.exports import Exports
-from longtake.fetch import FetchRules, check_url
-from longtake.incoming import Incoming, PartialFile
-from longtake.media.probe import is_video, probe
-from longtake.media.stills import normalise
+from longtake.fetch import FetchRules, check_url, is_data_url
 from longtake.orders import MOST_TAKES, KeyFrame, Order
-from longtake.planning import Capabilities, Extent, check_engine, outline
-from longtake.records import Create, Generation, Key, PartialUpload, Records, Upload
+from longtake.planning import CREDITS_PER_SECOND, Capabilities, Extent, check_engine, outline
+from longtake.records import Create, Generation, Key, Records, Upload
 from longtake.sources import forget_matched
 from longtake.store import Store
+from longtake.uploads import Uploads
 from longtake.watching import Watch
 
 P = ParamSpec("P")
 T = TypeVar("T")
-CREDITS_PER_SECOND = 1.0
-"""One credit renders one second of new video; each take is rendered."""
-READ_BYTES_PER_SECOND = 20 << 20
-"""A file is given the more time to be looked at, the larger it is."""
 
 
-class Service:
+class Service(Uploads):
     """Every wire speaks to this, and to nothing below it."""
 
     def __init__(
@@ -47,17 +40,20 @@ class Service:
         max_still_pixels: int,
         max_partial_bytes: int = 10 << 30,
         partial_seconds: float = 86400.0,
+        webhook_url: str | None = None,
     ) -> None:
-        self._records = records
-        self._store = store
+        super().__init__(
+            records,
+            store,
+            rules=rules,
+            max_still_pixels=max_still_pixels,
+            max_partial_bytes=max_partial_bytes,
+            partial_seconds=partial_seconds,
+        )
         self._engines = engines
         self.models = models
         """Model names that clients may ask for → our engine's name."""
-        self._rules = rules
-        self._max_still_pixels = max_still_pixels
-        self.incoming = Incoming(records, store, max_bytes=max_partial_bytes, seconds=partial_seconds)
-        """Uploads that come in parts."""
-        self._confined = Confined("longtake.media.stills", "longtake.media.probe")
+        self._webhook_url = webhook_url
         self.exports = Exports(store, Confined("longtake.media.export", at_once=1))
         """Finished videos as other kinds of file."""
 
@@ -79,37 +75,54 @@ class Service:
     ) -> Generation:
         """Takes an order: all that can be known now is checked now. Raises CallerError, with nothing changed.
 
-        Where `create` came before, what it made then is what it makes now.
+        What stands in it as a `data:` URL is kept as an upload, which takes its place. Where `create` came before,
+        what it made then is what it makes now.
         """
         if create and (made := self._records.repeated(key.account, create)):
             return made
         capabilities = self.capabilities(order.model)
         check_engine(order, capabilities)
-        extents: dict[str, Extent | None] = {}
-        for end, frame in order.ends:
-            extents[end] = self._check_end(end, frame, key.account)
-        extent = None
-        if all(extents[end] or frame.type == "image" for end, frame in order.ends):
-            extent = outline(order, extents.get("frame0"), extents.get("frame1"), capabilities).extent
+        extents: dict[str, Extent | None] = {end: self._check_end(end, frame, key.account) for end, frame in order.ends}
         if order.callback_url:
             _at_field("callback_url", check_url, order.callback_url, self._rules)
-        now = time.time()
-        generation = Generation(
-            id=str(uuid.uuid4()),
-            account=key.account,
-            key_id=key.id,
-            wire=wire,
-            request=dict(request),
-            order=order if order.seed is not None else replace(order, seed=secrets.randbits(32)),
-            engine=capabilities.name,
-            credits=float(order.seconds) * order.takes * CREDITS_PER_SECOND,
-            created_at=now,
-            updated_at=now,
-            extent=extent,
-            base_url=base_url,
-            parents=tuple((end, frame.id) for end, frame in order.ends if frame.id),
-        )
-        return self._records.submit(generation, limits=key.limits, create=create)
+        with self._for_an_order(key.account) as kept:
+            for end, frame in order.ends:
+                if not frame.url or not is_data_url(frame.url):
+                    continue
+                upload = _at_field(f"keyframes.{end}.url", self._upload_inline, key.account, frame.type, frame.url)
+                kept.append(upload.id)
+                extents[end], named = upload.extent, replace(frame, url=None, upload=upload.id)
+                order = replace(order, before=named) if end == "frame0" else replace(order, after=named)
+            generation = self._generation(key, order, extents, wire=wire, request=request, base_url=base_url)
+            made = self._records.submit(generation, limits=key.limits, create=create)
+            _release(kept, made)
+        return made
+
+    def submit_file(
+        self,
+        key: Key,
+        path: Path,
+        order_of: Callable[[Upload], tuple[Order, Mapping[str, Any]]],
+        *,
+        wire: str,
+        base_url: str = "",
+        create: Create | None = None,
+    ) -> Generation:
+        """Takes an order whose `frame0` is the file at `path`: its order and request are made of the upload.
+
+        The file is removed at `path`, and is no upload where the order is not taken, or was before. Raises CallerError.
+        """
+        with self._for_an_order(key.account) as kept:
+            upload = _at_field("keyframes.frame0", self.upload, key.account, path)
+            kept.append(upload.id)
+            order, request = order_of(upload)
+            made = self.submit(key, order, wire=wire, request=request, base_url=base_url, create=create)
+            _release(kept, made)
+        return made
+
+    def repeated(self, account: str, create: Create) -> Generation | None:
+        """What this create has made already. Raises ConflictError where that is gone, or was another create."""
+        return self._records.repeated(account, create)
 
     def get(self, id: str, account: str) -> Generation:
         """Raises UnknownError."""
@@ -122,6 +135,15 @@ class Service:
     def page(self, account: str, *, limit: int, offset: int = 0) -> tuple[list[Generation], int]:
         """Newest first, and how many there are in all."""
         return self._records.page(account, limit=limit, offset=offset), self._records.count(account)
+
+    def page_after(
+        self, account: str, *, after: str | None = None, limit: int = 100, ascending: bool = False
+    ) -> tuple[list[Generation], bool]:
+        """Those that follow the generation `after`, newest first or oldest first, and whether there are more.
+
+        Raises UnknownError.
+        """
+        return self._records.page_after(account, after=after, limit=limit, ascending=ascending)
 
     def watch(self, id: str) -> Watch:
         """What there is of it to be watched, by whoever has its address. Raises UnknownError."""
@@ -143,8 +165,8 @@ class Service:
         return self._records.get(id, account)
 
     def retry(self, id: str, key: Key) -> Generation:
-        """Tries a failed one again. Raises UnknownError, ConflictError, CreditError, LimitError."""
-        return self._records.retry(id, key.account, limits=key.limits)
+        """Tries a failed one again, at this key's cost. Raises UnknownError, ConflictError, CreditError, LimitError."""
+        return self._records.retry(id, key.account, key_id=key.id, limits=key.limits)
 
     def delete(self, id: str, account: str) -> None:
         """Removes it, and cancels it where it still runs. Segments that others use stay. Raises UnknownError."""
@@ -161,78 +183,43 @@ class Service:
                 self._store.delete(f"{stem}{suffix}")
         forget_matched(id, self._store)
 
-    def upload(self, account: str, path: Path, *, id: str | None = None, sha256: str | None = None) -> Upload:
-        """Keeps the file at `path`, an image or a video, and removes it there.
-
-        `sha256`, in hexadecimal, is what it must have. Raises MediaError, OrderError for another digest.
-        """
-        digest = _digest(path)
-        if sha256 is not None and digest != sha256:
-            raise OrderError(f"the file's SHA-256 is {digest}, not {sha256} as was said: send it again", field="sha256")
-        id = id or str(uuid.uuid4())
-        if is_video(path):
-            upload = self._upload_video(id, account, path, digest)
-        else:
-            upload = self._upload_unknown(id, account, path, digest)
-        self._records.add_upload(upload)
-        return upload
-
-    def get_upload(self, id: str, account: str) -> Upload:
-        """Raises UnknownError."""
-        return self._records.get_upload(id, account)
-
-    def find_upload(self, id: str, account: str) -> Upload | None:
-        return self._records.find_upload(id, account)
-
-    def finish_upload(self, partial: PartialUpload, file: PartialFile) -> Upload:
-        """Keeps a file that has come whole. A second time, after a kill in the midst of it, does no harm.
-
-        Raises MediaError, OrderError: then its bytes are gone, and the record says why.
-        """
-        upload = self._records.find_upload(partial.id, partial.account)
-        if upload is None:
-            try:
-                with file.whole() as path:
-                    upload = self.upload(partial.account, path, id=partial.id, sha256=partial.sha256)
-            except (MediaError, OrderError) as error:
-                self.incoming.refuse(partial, file, error.message)
-                raise
-        file.remove()
-        return upload
-
-    def _upload_image(self, id: str, account: str, path: Path, sha256: str) -> Upload:
-        num_bytes, upright = path.stat().st_size, path.with_suffix(".upright")
-        try:
-            width, height = self._confined.call(
-                normalise, _seconds_for(path), path, upright, max_pixels=self._max_still_pixels
-            )
-            self._store.put_file(f"uploads/{id}.png", upright)
-        finally:
-            upright.unlink(missing_ok=True)
-        path.unlink()
+    def _generation(
+        self,
+        key: Key,
+        order: Order,
+        extents: Mapping[str, Extent | None],
+        *,
+        wire: str,
+        request: Mapping[str, Any],
+        base_url: str,
+    ) -> Generation:
+        """The record of an order. Raises OrderError, ConflictError for ends that do not go with it."""
+        capabilities = self.capabilities(order.model)
+        extent, seconds = None, order.seconds
+        if all(extents[end] or frame.type == "image" for end, frame in order.ends):
+            found = outline(order, extents.get("frame0"), extents.get("frame1"), capabilities)
+            extent, seconds = found.extent, found.seconds if order.edit else seconds
+        order = replace(
+            order,
+            seed=secrets.randbits(32) if order.seed is None else order.seed,
+            callback_url=order.callback_url or self._webhook_url,
+        )
         now = time.time()
-        return Upload(id, account, "image", f"uploads/{id}.png", width, height, None, None, num_bytes, sha256, now)
-
-    def _upload_unknown(self, id: str, account: str, path: Path, sha256: str) -> Upload:
-        """An image, or a video whose first bytes do not say so."""
-        try:
-            return self._upload_image(id, account, path, sha256)
-        except MediaError as not_an_image:
-            try:
-                return self._upload_video(id, account, path, sha256)
-            except MediaError as not_a_video:
-                raise MediaError(f"neither an image nor a video: {not_an_image}; {not_a_video}") from None
-
-    def _upload_video(self, id: str, account: str, path: Path, sha256: str) -> Upload:
-        found = self._confined.call(probe, _seconds_for(path), path)
-        num_bytes, key = path.stat().st_size, f"uploads/{id}.video"
-        self._store.put_file(key, path)
-        made, now = found.format, time.time()
-        seconds, fps = found.seconds, float(made.frame_rate)
-        # Another video is decoded first, and only that tells how many frames come of it; times of their own are not
-        # known at the door.
-        extent = Extent(made, found.num_frames) if found.is_kept and found.is_constant else None
-        return Upload(id, account, "video", key, made.width, made.height, seconds, fps, num_bytes, sha256, now, extent)
+        return Generation(
+            id=str(uuid.uuid4()),
+            account=key.account,
+            key_id=key.id,
+            wire=wire,
+            request=dict(request),
+            order=order,
+            engine=capabilities.name,
+            credits=float(seconds) * order.takes * CREDITS_PER_SECOND,
+            created_at=now,
+            updated_at=now,
+            extent=extent,
+            base_url=base_url,
+            parents=tuple((end, frame.id) for end, frame in order.ends if frame.id),
+        )
 
     def _check_end(self, end: str, frame: KeyFrame, account: str) -> Extent | None:
         """How long the video at this end is or will be, where that is known already."""
@@ -253,14 +240,10 @@ class Service:
         return None
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _seconds_for(path: Path) -> float:
-    """How long it may take to look at a file."""
-    return SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
+def _release(kept: list[str], made: Generation) -> None:
+    """Of the uploads that were kept for an order, those that it names are no longer ours to forget."""
+    named = {frame.upload for _, frame in made.order.ends}
+    kept[:] = [id for id in kept if id not in named]
 
 
 def _at_field(field: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

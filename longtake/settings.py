@@ -39,8 +39,9 @@ class Settings(BaseSettings):
     )
     link_seconds: int = Field(86400, ge=60, description="How long a link to a video works.")
     models: str = Field(
-        "ray-1-6=motion,ray-2=motion,ray-flash-2=motion,motion=motion",
-        description="Model names that clients may ask for, each with the engine that serves it.",
+        "ray-1-6=motion,ray-2=motion,ray-flash-2=motion,sora-2=motion,sora-2-pro=motion,motion=motion",
+        description="Model names that clients may ask for, each with the engine that serves it. Vendors' names are"
+        " there so that their clients work unchanged: what renders is the engine.",
     )
     fetch_allow: str = Field(
         "", description="Networks that users' addresses may lie in though they are not public: 127.0.0.1/32,10.0.0.0/8."
@@ -58,6 +59,17 @@ class Settings(BaseSettings):
         86400.0, gt=0, description="How long an unfinished upload waits for its next byte before it is forgotten."
     )
     max_body_bytes: int = Field(2**20, ge=1024, description="The largest request body other than an upload.")
+    webhook_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Told of every generation whose order names no address of its own. Links in it begin with the "
+        "public URL, or, where there is none, with the address that the client used.",
+    )
+    webhook_secret: str | None = Field(
+        None,
+        description="What signs webhooks is made from it: whsec_ and base64; several workers need "
+        "the same. By default one is made and kept in the data folder. `longtake webhooks secret` shows an account's.",
+    )
     requests_per_minute: int | None = Field(None, ge=1, description="How many requests a key may send in a minute.")
     generations_at_once: int | None = Field(
         None, ge=1, description="How many generations of a key may be queued or rendered at once."

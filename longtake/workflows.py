@@ -24,7 +24,13 @@ log = structlog.get_logger("longtake.workflows")
 NAME = "longtake"
 QUEUE = "render"
 WORKFLOW = "generation"
-VERSION = "3"
+WEBHOOK_QUEUE = "webhooks"
+WEBHOOK_WORKFLOW = "webhook"
+MOST_WEBHOOKS = 16
+"""Receivers that one worker waits for at a time."""
+MOST_WEBHOOKS_OF_ACCOUNT = 8
+"""Of those: so one account's receivers that hang do not hold up what others are told."""
+VERSION = "4"
 """Names the order of steps, and what planning makes of an order. Raised when either changes: what an older version has
 begun is begun anew, by the sweep, for kept results of one plan do not fit another."""
 MOST_DEATHS = 5
@@ -43,6 +49,8 @@ class Step(Protocol):
 
 Run = Callable[[str, int, Step], None]
 """Carries out this attempt at the generation with this id."""
+Deliver = Callable[[int, int], None]
+"""Tries once to tell a client's address of something: the webhook's number and turn."""
 
 
 def migrate_workflows(url: str) -> None:
@@ -71,28 +79,63 @@ class Workflows:
             attempt,
         )
 
+    def enqueue_webhook(
+        self, connection: sa.Connection, number: int, turn: int, after_seconds: float, account: str
+    ) -> None:
+        """Inside the caller's transaction. Nothing waits in a worker meanwhile."""
+        self._client.enqueue_in_transaction(
+            connection,
+            {
+                "queue_name": WEBHOOK_QUEUE,
+                "workflow_name": WEBHOOK_WORKFLOW,
+                "workflow_id": _webhook_id(number, turn),
+                "app_version": VERSION,
+                "delay_seconds": after_seconds,
+                "queue_partition_key": account,
+            },
+            number,
+            turn,
+        )
+
+    def lost_webhooks(self, waiting: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Of these `(number, turn)`, the ones whose workflow never runs again."""
+        names = {_webhook_id(*one): one for one in waiting}
+        for name, _ in self._dead(names):
+            yield names[name]
+
     def lost(self, unfinished: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int, str]]:
         """Of these `(generation id, attempt)`, the ones whose workflow never runs again, with the word for why.
 
         The word is DBOS's, or MISSING, or OUTDATED: of another `VERSION`, which no worker takes up.
         """
-        for some in _batches(unfinished, LOOK_UP):
-            names = {_workflow_id(id, attempt): (id, attempt) for id, attempt in some}
-            found = self._client.list_workflows(workflow_ids=list(names), load_input=False, load_output=False)
+        names = {_workflow_id(id, attempt): (id, attempt) for id, attempt in unfinished}
+        for name, why in self._dead(names):
+            yield *names[name], why
+
+    def _dead(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for some in _batches(names, LOOK_UP):
+            found = self._client.list_workflows(workflow_ids=some, load_input=False, load_output=False)
             known = {status.workflow_id: status for status in found}
-            for name, (id, attempt) in names.items():
+            for name in some:
                 status = known.get(name)
                 if status is None:
-                    yield id, attempt, "MISSING"
+                    yield name, "MISSING"
                 elif status.status not in LIVE:
-                    yield id, attempt, status.status
+                    yield name, status.status
                 elif status.app_version != VERSION:
-                    yield id, attempt, "OUTDATED"
+                    yield name, "OUTDATED"
 
     def open_queue(self, concurrency: int) -> None:
         """Before an executor is launched: one that finds no queue looks again only after a second."""
         self._client.register_queue(
             QUEUE, worker_concurrency=concurrency, polling_interval_sec=POLL_SECONDS, application_name=NAME
+        )
+        self._client.register_queue(
+            WEBHOOK_QUEUE,
+            worker_concurrency=MOST_WEBHOOKS,
+            partition_worker_concurrency=MOST_WEBHOOKS_OF_ACCOUNT,
+            polling_interval_sec=POLL_SECONDS,
+            application_name=NAME,
         )
 
     def num_starts(self, workflow_id: str) -> int:
@@ -122,7 +165,9 @@ class OnlyOne:
 class Executor:
     """Runs generations in this process. One for a process: DBOS allows no more."""
 
-    def __init__(self, url: str, run: Run, *, holds: OnlyOne, name: str = "local", concurrency: int = 1) -> None:
+    def __init__(
+        self, url: str, run: Run, deliver: Deliver, *, holds: OnlyOne, name: str = "local", concurrency: int = 1
+    ) -> None:
         _quiet()
         self._holds = holds
         self._concurrency = concurrency
@@ -142,10 +187,14 @@ class Executor:
         def generation(generation_id: str, attempt: int) -> None:
             run(generation_id, attempt, self._steps(str(DBOS.workflow_id)))
 
+        @DBOS.workflow(name=WEBHOOK_WORKFLOW)
+        def webhook(number: int, turn: int) -> None:
+            DBOS.run_step({"name": "deliver"}, deliver, number, turn)
+
     def start(self) -> None:
         """Takes up what an earlier process of this name left, then what is queued."""
         self._workflows.open_queue(self._concurrency)
-        DBOS.listen_queues([QUEUE])
+        DBOS.listen_queues([QUEUE, WEBHOOK_QUEUE])
         DBOS.launch()
 
     def stop(self) -> None:
@@ -182,6 +231,10 @@ def _workflow_id(generation_id: str, attempt: int) -> str:
     return f"{generation_id}.{attempt}"
 
 
+def _webhook_id(number: int, turn: int) -> str:
+    return f"webhook.{number}.{turn}"
+
+
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
@@ -194,4 +247,4 @@ def _quiet() -> None:
     logger.setLevel(logging.WARNING)
 
 
-__all__ = ["Executor", "OnlyOne", "Run", "Step", "Workflows", "migrate_workflows"]
+__all__ = ["Deliver", "Executor", "OnlyOne", "Run", "Step", "Workflows", "migrate_workflows"]

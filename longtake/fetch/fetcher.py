@@ -36,13 +36,17 @@ class Fetched:
     sha256: str
 
 
+def is_data_url(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
 def check_url(url: str, rules: FetchRules) -> None:
     """Refuses, without the network, a URL that could not be fetched. Raises OrderError without a field.
 
     A name that resolves to a private address is refused later, when it is connected to.
     """
-    if url[:5].lower() == "data:":
-        _decode_data(url, rules)
+    if is_data_url(url):
+        decode_data(url, rules)
         return
     parsed = _parse(url)
     host = parsed.raw_host.decode("ascii")
@@ -82,8 +86,8 @@ class Fetcher:
         return fetched
 
     def _fetch(self, url: str, file: BinaryIO) -> Fetched:
-        if url[:5].lower() == "data:":
-            content_type, data = _decode_data(url, self._rules)
+        if is_data_url(url):
+            content_type, data = decode_data(url, self._rules)
             return _save([data], file, content_type, f"data:{content_type}")
         deadline = time.monotonic() + self._rules.timeout_seconds
         with guarded_client(self._rules, tls=self._tls) as client:
@@ -132,8 +136,11 @@ def _parse(url: str) -> httpx2.URL:
     return parsed
 
 
-def _decode_data(url: str, rules: FetchRules) -> tuple[str, bytes]:
-    """A `data:` URL (RFC 2397) → its type and bytes. Base64 may lack its padding, as browsers allow."""
+def decode_data(url: str, rules: FetchRules) -> tuple[str, bytes]:
+    """A `data:` URL (RFC 2397) → its type and bytes. Base64 may lack its padding, as browsers allow.
+
+    Raises OrderError without a field.
+    """
     head, comma, body = url[5:].partition(",")
     if not comma:
         raise OrderError("a data: URL is written like data:image/png;base64,iVBOR…; this one has no comma")

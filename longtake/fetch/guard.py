@@ -39,6 +39,8 @@ class FetchRules:
     max_redirects: int = 5
     allow: tuple[Network, ...] = ()
     """Networks reached besides the public ones, on any port."""
+    reads: bool = True
+    """Whether the answer's body is wanted: it is refused where it is too large or compressed."""
 
 
 def guarded_client(rules: FetchRules, *, tls: ssl.SSLContext | None = None) -> httpx2.Client:
@@ -85,7 +87,8 @@ class GuardedTransport(httpx2.BaseTransport):
             answer.status, headers=answer.headers, stream=_LimitedBody(answer, host, self._rules)
         )
         try:
-            _require_plain(host, response, self._rules)
+            if self._rules.reads:
+                _require_plain(host, response, self._rules)
         except FetchError:
             response.close()
             raise

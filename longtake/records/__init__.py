@@ -8,6 +8,7 @@ from longtake.records.keys import Key, Keys
 from longtake.records.limits import Limits, Usage
 from longtake.records.repeats import Create
 from longtake.records.uploads import PartialUpload, Upload
+from longtake.records.webhooks import Webhook, WebhookRecords, WebhookState
 
 __all__ = [
     "Change",
@@ -24,6 +25,9 @@ __all__ = [
     "State",
     "Upload",
     "Usage",
+    "Webhook",
+    "WebhookRecords",
+    "WebhookState",
     "migrate",
     "open_database",
 ]

@@ -5,30 +5,33 @@ States are moved in one place, `Records._move`, by the table `MOVES`, under the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from longtake.errors import Cancelled, ConflictError, UnknownError
-from longtake.orders import Order
 from longtake.planning import Extent
 from longtake.records.generation import ENDED, MOVES, FailureKind, Generation, Result, State
 from longtake.records.limits import NO_LIMITS, Limits, check_usage
+from longtake.records.reading import PLAIN, GenerationReader
 from longtake.records.repeats import Create, keep, made_by
 from longtake.records.tables import events, generations, parents
-from longtake.records.uploads import UploadRecords, extent_from, extent_json
+from longtake.records.uploads import UploadRecords, extent_json
+from longtake.records.webhooks import TOLD, UNTOLD, EnqueueWebhook, WebhookRecords
 
 Enqueue = Callable[[sa.Connection, str, int], None]
 """Hands a generation (its id and attempt) to the workflows, inside the caller's transaction."""
 
 
-class Records(UploadRecords):
-    """The one writer and reader of generations and uploads."""
+class Records(GenerationReader, UploadRecords):
+    """The one writer of generations and uploads."""
 
-    def __init__(self, engine: sa.Engine, enqueue: Enqueue) -> None:
+    def __init__(self, engine: sa.Engine, enqueue: Enqueue, enqueue_webhook: EnqueueWebhook | None = None) -> None:
         super().__init__(engine)
         self._enqueue = enqueue
+        self.webhooks = WebhookRecords(engine, enqueue_webhook or (lambda *_: None))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -50,10 +53,11 @@ class Records(UploadRecords):
             check_usage(connection, generation, limits)
             if create:
                 keep(connection, generation.account, create, generation.id, generation.created_at)
-            values = {name: getattr(generation, name) for name in _PLAIN}
+            values = {name: getattr(generation, name) for name in PLAIN}
             connection.execute(
                 sa.insert(generations).values(
                     **values,
+                    ordered_at=generation.created_at,
                     order=generation.order.to_json(),
                     extent=extent_json(generation.extent),
                 )
@@ -97,6 +101,18 @@ class Records(UploadRecords):
                 raise Cancelled("cancelled")
             self._tell(connection, id, row.account, "generation.progress", "dreaming", stage, progress)
 
+    def charge(self, id: str, attempt: int, credits: float) -> None:
+        """What it costs, where that is known only as it runs. Raises Cancelled, CreditError: then nothing changes."""
+        mine = sa.update(generations).where(generations.c.id == id)
+        with self._engine.begin() as connection:
+            generation = self._one(connection, id)
+            if (generation.state, generation.attempt) != ("dreaming", attempt):
+                raise Cancelled("cancelled")
+            if credits > generation.credits:
+                connection.execute(mine.values(credits=0.0))  # the old cost does not count against the new one
+                check_usage(connection, replace(generation, credits=credits), NO_LIMITS)
+            connection.execute(mine.values(credits=credits))
+
     def complete(self, id: str, attempt: int, result: Result) -> bool:
         """One commit: completed, and its children free to run. False where this attempt is over."""
         extent = Extent(result.timeline.format, result.timeline.num_frames)
@@ -128,17 +144,22 @@ class Records(UploadRecords):
             self._enqueue(connection, id, attempt + 1)
             return True
 
-    def retry(self, id: str, account: str, *, limits: Limits = NO_LIMITS) -> Generation:
-        """A failed one is queued again. Raises UnknownError, ConflictError, CreditError, LimitError."""
+    def retry(self, id: str, account: str, *, key_id: str | None = None, limits: Limits = NO_LIMITS) -> Generation:
+        """A failed one is queued again, at the cost of the key `key_id`; None: of the key that it was ordered with.
+
+        Raises UnknownError, ConflictError, CreditError, LimitError.
+        """
         with self._engine.begin() as connection:
             generation = self._one(connection, id, account)
             if generation.state != "failed":
                 raise ConflictError(f"only a failed generation can be tried again; {id} is {generation.state}")
             states = [self._parent_state(connection, parent, account, end) for end, parent in generation.parents]
+            generation = replace(generation, key_id=key_id or generation.key_id)
             check_usage(connection, generation, limits)
             attempt = generation.attempt + 1
+            anew: dict[str, Any] = {"key_id": generation.key_id, "ordered_at": time.time(), "attempt": attempt}
             cleared = dict.fromkeys(("failure_reason", "failure_kind", "started_at", "ended_at"))
-            self._move(connection, id, "queued", stage="queued", progress=0.0, attempt=attempt, **cleared)
+            self._move(connection, id, "queued", stage="queued", progress=0.0, **anew, **cleared)
             if all(state == "completed" for state in states):
                 self._enqueue(connection, id, attempt)
             return self._one(connection, id)
@@ -150,67 +171,6 @@ class Records(UploadRecords):
             self._fail(connection, id, "cancelled", "cancelled")
             connection.execute(sa.update(generations).where(generations.c.id == id).values(deleted_at=time.time()))
         return generation
-
-    def get(self, id: str, account: str | None = None) -> Generation:
-        """Raises UnknownError for no such id, or another account's. Without `account`: for the program itself."""
-        with self._reader.begin() as connection:
-            return self._one(connection, id, account)
-
-    def get_parent(self, id: str, account: str, end: str) -> Generation:
-        """The generation that is to be extended. Raises UnknownError, ConflictError for a failed or deleted one."""
-        with self._reader.begin() as connection:
-            self._parent_state(connection, id, account, end)
-            return self._one(connection, id)
-
-    def get_many(self, ids: Sequence[str], account: str) -> list[Generation]:
-        """In the order of `ids`. Raises UnknownError that names the first id that is not there."""
-        found = {g.id: g for g in self._read(generations.c.id.in_(ids), generations.c.account == account)}
-        missing = next((id for id in ids if id not in found), None)
-        if missing is not None:
-            raise UnknownError(f"there is no generation {missing[:80]}")
-        return [found[id] for id in ids]
-
-    def page(self, account: str, *, limit: int = 100, offset: int = 0) -> list[Generation]:
-        """Newest first."""
-        return self._read(generations.c.account == account, limit=limit, offset=offset)
-
-    def count(self, account: str) -> int:
-        query = sa.select(sa.func.count()).where(generations.c.account == account, generations.c.deleted_at.is_(None))
-        with self._reader.begin() as connection:
-            return int(connection.execute(query).scalar_one())
-
-    def count_by_state(self) -> dict[str, int]:
-        query = sa.select(generations.c.state, sa.func.count()).group_by(generations.c.state)
-        with self._reader.begin() as connection:
-            return {row.state: row[1] for row in connection.execute(query)}
-
-    def children(self, id: str) -> list[str]:
-        """The ids of the generations that extend this one, oldest first."""
-        query = (
-            sa.select(parents.c.child_id)
-            .join(generations, generations.c.id == parents.c.child_id)
-            .where(parents.c.parent_id == id, generations.c.deleted_at.is_(None))
-            .order_by(generations.c.created_at)
-            .distinct()
-        )
-        with self._reader.begin() as connection:
-            return [child for (child,) in connection.execute(query)]
-
-    def was_extended(self, id: str) -> bool:
-        """Whether any generation ever extended this one: timelines may hold its segment, even if a deleted child's own
-        children alone do."""
-        with self._reader.begin() as connection:
-            return bool(connection.execute(sa.select(sa.exists().where(parents.c.parent_id == id))).scalar_one())
-
-    def unfinished(self) -> list[tuple[str, int]]:
-        """`(id, attempt)` of all that have not ended and wait for no parent: each should have a live workflow."""
-        running = generations.alias("running")
-        waits = sa.exists().where(
-            parents.c.child_id == generations.c.id, running.c.id == parents.c.parent_id, running.c.state.not_in(ENDED)
-        )
-        query = sa.select(generations.c.id, generations.c.attempt).where(generations.c.state.not_in(ENDED), ~waits)
-        with self._reader.begin() as connection:
-            return [(id, attempt) for id, attempt in connection.execute(query)]
 
     # ---- inside one transaction
 
@@ -236,10 +196,20 @@ class Records(UploadRecords):
             sa.update(generations)
             .where(*where)
             .values(state=to, updated_at=time.time(), **values)
-            .returning(generations.c.account, generations.c.stage, generations.c.progress)
+            .returning(
+                generations.c.account,
+                generations.c.stage,
+                generations.c.progress,
+                generations.c.failure_reason,
+                generations.c.order,
+                generations.c.wire,
+            )
         ).one_or_none()
         if row is None:
             return False
+        url = row._mapping["order"]["callback_url"]
+        if url and to in TOLD and (row.wire, to) not in UNTOLD:
+            self.webhooks.plan(connection, id, row.account, to, url, row.failure_reason)
         kind = f"generation.{to}" if to in ENDED else "generation.updated"
         self._tell(connection, id, row.account, kind, to, row.stage, row.progress, figures)
         return True
@@ -312,59 +282,3 @@ class Records(UploadRecords):
             return self._one(connection, id, account)
         except UnknownError:
             raise ConflictError(f"this was sent before, and made generation {id}, which was deleted") from None
-
-    def _parent_state(self, connection: sa.Connection, id: str, account: str, end: str) -> State:
-        field = f"keyframes.{end}.id"
-        row = connection.execute(
-            sa.select(generations.c.state, generations.c.deleted_at, generations.c.failure_reason)
-            .where(generations.c.id == id, generations.c.account == account)
-            .with_for_update()
-        ).one_or_none()
-        if row is None:
-            raise UnknownError(f"there is no generation {id[:80]}", field=field)
-        if row.deleted_at is not None:
-            raise ConflictError(f"generation {id} was deleted", field=field)
-        if row.state == "failed":
-            raise ConflictError(f"generation {id} failed ({row.failure_reason}): it can't be extended", field=field)
-        state: State = row.state
-        return state
-
-    def _one(self, connection: sa.Connection, id: str, account: str | None = None) -> Generation:
-        query = sa.select(generations).where(generations.c.id == id)
-        if account is not None:
-            query = query.where(generations.c.account == account, generations.c.deleted_at.is_(None))
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            raise UnknownError(f"there is no generation {id[:80]}")
-        return self._build(connection, [row])[0]
-
-    def _read(self, *where: sa.ColumnElement[bool], limit: int | None = None, offset: int = 0) -> list[Generation]:
-        query = (
-            sa.select(generations)
-            .where(*where, generations.c.deleted_at.is_(None))
-            .order_by(generations.c.created_at.desc(), generations.c.id)
-            .limit(limit)
-            .offset(offset)
-        )
-        with self._reader.begin() as connection:
-            return self._build(connection, connection.execute(query).all())
-
-    def _build(self, connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> list[Generation]:
-        rows = list(rows)
-        of: dict[str, list[tuple[str, str]]] = {row.id: [] for row in rows}
-        query = sa.select(parents).where(parents.c.child_id.in_(of)).order_by(parents.c.end)
-        for child, end, parent in connection.execute(query):
-            of[child].append((end, parent))
-        return [
-            Generation(
-                **{name: row._mapping[name] for name in _PLAIN},
-                order=Order.from_json(row._mapping["order"]),
-                extent=extent_from(row.extent),
-                result=Result.from_json(row.result) if row.result else None,
-                parents=tuple(of[row.id]),
-            )
-            for row in rows
-        ]
-
-
-_PLAIN = tuple(name for name in Generation.__dataclass_fields__ if name not in {"order", "extent", "result", "parents"})

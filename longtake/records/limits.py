@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from longtake.errors import CreditError, LimitError
-from longtake.records.generation import ENDED, Generation
+from longtake.records.generation import ENDED, MOVES, Generation
 from longtake.records.tables import generations, keys
 
 DAY_SECONDS = 86400.0
+RUNNING = tuple(state for state in MOVES if state not in ENDED)
+COUNTED = tuple(state for state in MOVES if state != "failed")
+"""States whose generations take of what a key may use."""
 AT_ONCE_RETRY_SECONDS = 5.0
 """When to try again where too many run: nobody knows when one of them ends."""
 
@@ -46,55 +49,57 @@ class Usage:
 
 def usage(connection: sa.Connection, key_id: str, now: float) -> Usage:
     """What the key's generations take; a failed one takes none."""
-    mine = generations.c.key_id == key_id
-    credits = sa.func.coalesce(sa.func.sum(generations.c.credits), 0.0)
-    counts = (generations.c.state != "failed") & mine
-    total = connection.execute(sa.select(credits).where(counts)).scalar_one()
-    today = connection.execute(sa.select(credits).where(counts, generations.c.created_at > now - DAY_SECONDS))
-    running = sa.select(sa.func.count()).where(mine, generations.c.state.not_in(ENDED))
-    return Usage(float(total), int(connection.execute(running).scalar_one()), float(today.scalar_one()))
+    today = _credits(connection, key_id, now - DAY_SECONDS)
+    return Usage(_credits(connection, key_id), _running(connection, key_id), today)
+
+
+# All of what follows stands in the index `generations_by_key`: no row, with an order in it, is read.
+
+
+def _credits(connection: sa.Connection, key_id: str, since: float | None = None) -> float:
+    query = sa.select(sa.func.coalesce(sa.func.sum(generations.c.credits), 0.0)).where(*_counted(key_id, since))
+    return float(connection.execute(query).scalar_one())
+
+
+def _running(connection: sa.Connection, key_id: str) -> int:
+    where = generations.c.key_id == key_id, generations.c.state.in_(RUNNING)
+    return int(connection.execute(sa.select(sa.func.count()).where(*where)).scalar_one())
+
+
+def _counted(key_id: str, since: float | None) -> list[sa.ColumnElement[bool]]:
+    where = [generations.c.key_id == key_id, generations.c.state.in_(COUNTED)]
+    return where if since is None else [*where, generations.c.ordered_at > since]
 
 
 def check_usage(connection: sa.Connection, generation: Generation, limits: Limits) -> None:
     """Raises CreditError where the key can't pay for it, LimitError where it has to wait until it may."""
     credits = connection.execute(sa.select(keys.c.credits).where(keys.c.id == generation.key_id)).scalar_one_or_none()
-    if credits is None and limits.generations_at_once is None and limits.seconds_per_day is None:
-        return
-    now, cost = time.time(), generation.credits
-    used = usage(connection, generation.key_id, now)
-    if credits is not None and used.credits + cost > credits:
-        left = max(0.0, credits - used.credits)
+    now, cost, key_id = time.time(), generation.credits, generation.key_id
+    if credits is not None and (used := _credits(connection, key_id)) + cost > credits:
+        left = max(0.0, credits - used)
         raise CreditError(f"this costs {cost:g} credits, and the key has {left:g} left")
     most = limits.generations_at_once
-    if most is not None and used.generations_at_once >= most:
+    if most is not None and (running := _running(connection, key_id)) >= most:
         raise LimitError(
-            f"the key may have {most} generations at once, and has {used.generations_at_once}: wait for one to end",
+            f"the key may have {most} generations at once, and has {running}: wait for one to end",
             retry_after_seconds=AT_ONCE_RETRY_SECONDS,
         )
     day = limits.seconds_per_day
     if day is not None and cost > day:
         raise CreditError(f"this asks for {cost:g} s of video, and the key may order {day:g} s a day")
-    if day is not None and used.seconds_per_day + cost > day:
-        left = max(0.0, day - used.seconds_per_day)
+    if day is not None and (used := _credits(connection, key_id, now - DAY_SECONDS)) + cost > day:
+        left = max(0.0, day - used)
         raise LimitError(
             f"the key may order {day:g} s of video a day, and {left:g} s of it are left",
-            retry_after_seconds=_until_free(connection, generation.key_id, now, used.seconds_per_day + cost - day),
+            retry_after_seconds=_until_free(connection, key_id, now, used + cost - day),
         )
 
 
 def _until_free(connection: sa.Connection, key_id: str, now: float, seconds: float) -> float:
     """How long until so many seconds of video were ordered more than a day ago."""
-    query = (
-        sa.select(generations.c.created_at, generations.c.credits)
-        .where(
-            generations.c.key_id == key_id,
-            generations.c.state != "failed",
-            generations.c.created_at > now - DAY_SECONDS,
-        )
-        .order_by(generations.c.created_at)
-    )
-    for created_at, credits in connection.execute(query):
+    query = sa.select(generations.c.ordered_at, generations.c.credits).where(*_counted(key_id, now - DAY_SECONDS))
+    for ordered_at, credits in connection.execute(query.order_by(generations.c.ordered_at)):
         seconds -= credits
         if seconds <= 0:
-            return float(created_at) + DAY_SECONDS - now
+            return float(ordered_at) + DAY_SECONDS - now
     return DAY_SECONDS

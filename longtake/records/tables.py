@@ -46,8 +46,9 @@ generations = sa.Table(
     sa.Column("extent", sa.JSON),
     sa.Column("result", sa.JSON),
     sa.Column("base_url", sa.String, nullable=False, server_default=""),
+    sa.Column("ordered_at", sa.Float, nullable=False, server_default="0"),
     sa.Index("generations_by_account", "account", "created_at"),
-    sa.Index("generations_by_key", "key_id", "created_at"),
+    sa.Index("generations_by_key", "key_id", "state", "ordered_at", "credits"),
     sa.Index("generations_by_state", "state"),
 )
 
@@ -112,5 +113,27 @@ events = sa.Table(
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Index("events_by_generation", "generation_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("generation_id", sa.String, nullable=False),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("event", sa.String, nullable=False),
+    sa.Column("url", sa.String, nullable=False),
+    sa.Column("failure_reason", sa.String),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("turn", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("problem", sa.String),
+    sa.Index("webhooks_by_generation", "generation_id", "state", "number"),
+    sa.Index("webhooks_by_state", "state", "number"),
     sqlite_autoincrement=True,
 )

@@ -76,6 +76,13 @@ class UploadRecords:
             row = connection.execute(query).one_or_none()
         return Upload(**{**row._mapping, "extent": extent_from(row.extent)}) if row else None
 
+    def forget_upload(self, id: str, account: str) -> Upload | None:
+        """Removes it. Returns what it was."""
+        upload = self.find_upload(id, account)
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(uploads).where(uploads.c.id == id, uploads.c.account == account))
+        return upload
+
     def begin_upload(self, partial: PartialUpload, *, most: int) -> None:
         """Raises ConflictError where the account has `most` of them under way."""
         ended = sa.exists().where(uploads.c.id == partial_uploads.c.id)

@@ -27,6 +27,7 @@ from longtake.wire.aimlapi_models import (
     LegacyAnswer,
     LegacyBody,
     LegacyEntry,
+    LegacyExtendBody,
     ModelAnswer,
     ModelsAnswer,
     UniversalAnswer,
@@ -151,7 +152,7 @@ class AimlApi:
         """Make a video, in the first form."""
         return await self._create_legacy(body, key, request, None)
 
-    async def extend_legacy(self, id: str, body: LegacyBody, key: Caller, request: Request) -> LegacyAnswer:
+    async def extend_legacy(self, id: str, body: LegacyExtendBody, key: Caller, request: Request) -> LegacyAnswer:
         """Append to a generation, in the first form."""
         if body.image_url is not None:
             raise OrderError("the extension starts where the video ends: give image_end_url alone", field="image_url")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from longtake.orders import KeyFrame, Order, parse_aspect_ratio
 from longtake.records import Generation
@@ -24,7 +24,9 @@ from longtake.wire.fields import (
 )
 from longtake.wire.links import Links
 
-Prompt = Annotated[str, Field(min_length=1, max_length=2048, examples=["Flying jellyfish"])]
+Prompt = Annotated[
+    str, Field(min_length=1, max_length=2048, description="What is to be seen.", examples=["Flying jellyfish"])
+]
 VENDOR = "luma/"
 """Stands before the models' names in the universal form."""
 
@@ -65,9 +67,9 @@ class LegacyBody(Strict):
 
     user_prompt: Prompt
     aspect_ratio: AspectRatio = "16:9"
-    expand_prompt: bool = True
-    image_url: Url | None = None
-    image_end_url: Url | None = None
+    expand_prompt: Annotated[bool, Field(description="Passed over.")] = True
+    image_url: Annotated[Url | None, Field(description="The image that the video starts at.")] = None
+    image_end_url: Annotated[Url | None, Field(description="The image that it ends at.")] = None
 
     def order(self, links: Links, base_url: str, extends: str | None = None) -> Order:
         """`extends`: the generation that is appended to. Raises OrderError."""
@@ -93,6 +95,12 @@ class LegacyBody(Strict):
         filled = shown(CreateBody(prompt=self.user_prompt, aspect_ratio=self.aspect_ratio))
         del filled["keywords"]
         return {**filled, "keyframes": {"frame0": frame0, "frame1": frame1} if frame0 or frame1 else None}
+
+
+class LegacyExtendBody(LegacyBody):
+    """The same of an extension, which starts where the video ends."""
+
+    image_url: Annotated[Url | None, WithJsonSchema({"type": "null"})] = None
 
 
 class FileBody(Strict):

@@ -11,17 +11,26 @@ from typing import Any
 from fastapi import Request
 
 from longtake.errors import OrderError
+from longtake.orders import Order
 from longtake.records import Create, Key
 
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
-def create_of(request: Request, key: Key, body: Mapping[str, Any], of: Sequence[str] = ()) -> Create:
-    """What is known of a create before it is carried out. Raises OrderError for an Idempotency-Key that is none."""
+def create_of(
+    request: Request, key: Key, body: Mapping[str, Any], order: Order | None = None, digests: Sequence[str] = ()
+) -> Create:
+    """What is known of a create before it is carried out. Raises OrderError for an Idempotency-Key that is none.
+
+    What tells it from others is its path, its body, and its `order`, which holds what the body as it is shown leaves
+    out. An order that depends on what has to be looked up first is left out: that may be gone when the create comes
+    again. In the place of an order that names a file that came with it stand the `digests` of such files.
+    """
     name = request.headers.get("idempotency-key")
     if name is not None and not IDEMPOTENCY_KEY.fullmatch(name):
         raise OrderError("must be 1 to 255 visible characters", field="Idempotency-Key")
-    asked = json.dumps([request.url.path, body, *of], sort_keys=True, default=str)
+    what: list[Any] = [*digests, *([order.to_json()] if order else [])]
+    asked = json.dumps([request.url.path, body, *what], sort_keys=True, default=str)
     return Create(
         key_id=key.id,
         digest=hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest(),

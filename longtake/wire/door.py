@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,10 @@ from starlette.types import Message
 from longtake.errors import (
     AuthError,
 )
-from longtake.fetch import Fetcher
+from longtake.fetch import Fetcher, is_data_url
 from longtake.incoming import PartialFile
 from longtake.orders import Order
-from longtake.records import Changes, Generation, Key, Keys, PartialUpload, Upload
+from longtake.records import Changes, Create, Generation, Key, Keys, PartialUpload, Upload
 from longtake.service import Service
 from longtake.store import Store
 from longtake.wire.creates import create_of
@@ -98,22 +98,54 @@ class Door:
         return await anyio.to_thread.run_sync(self.front.service.finish_upload, upload, file, limiter=self._keeping)
 
     async def submit(
-        self, request: Request, key: Key, order: Order, *, wire: str, body: Mapping[str, Any], of: Sequence[str] = ()
+        self,
+        request: Request,
+        key: Key,
+        order: Order,
+        *,
+        wire: str,
+        body: Mapping[str, Any],
+        create: Create | None = None,
     ) -> Generation:
         """Takes an order: all creates of all wires come through here, and one that is sent again makes nothing more.
 
-        `body` is what the answer shows as asked for; `of`, what tells this order from others beside its body: the
-        digests of files that came with it. Raises CallerError.
+        `body` is what the answer shows as asked for; `create` is given where body and order are not what tells this
+        create from others. Raises CallerError.
         """
-        return await in_thread(
+        submit = partial(
             self.front.service.submit,
             key,
             order,
             wire=wire,
             request=body,
             base_url=self.base_url(request),
-            create=create_of(request, key, body, of),
+            create=create or create_of(request, key, body, order),
         )
+        # What stands in the order is looked at as an upload is.
+        is_inline = any(frame.url and is_data_url(frame.url) for _, frame in order.ends)
+        return await anyio.to_thread.run_sync(submit, limiter=self._keeping if is_inline else None)
+
+    async def submit_file(
+        self,
+        request: Request,
+        key: Key,
+        path: Path,
+        order_of: Callable[[Upload], tuple[Order, Mapping[str, Any]]],
+        *,
+        wire: str,
+        create: Create,
+    ) -> Generation:
+        """The same for an order whose first frame is the file at `path`: it and the body are made of the upload."""
+        service, base_url = self.front.service, self.base_url(request)
+        submit = partial(service.submit_file, key, path, order_of, wire=wire, base_url=base_url, create=create)
+        return await anyio.to_thread.run_sync(submit, limiter=self._keeping)
+
+    async def repeated(self, key: Key, create: Create) -> Generation | None:
+        """What this create has made already: asked ahead of looking up, or keeping, what its order is made of.
+
+        Raises ConflictError where that is gone, or was another create.
+        """
+        return await in_thread(self.front.service.repeated, key.account, create)
 
     def base_url(self, request: Request) -> str:
         """Without a slash at its end."""

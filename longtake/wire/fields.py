@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from longtake.errors import OrderError
 from longtake.orders import KeyFrame, parse_aspect_ratio, parse_resolution
@@ -16,6 +16,8 @@ DATA_URL_LIMIT = 200
 """Characters of a `data:` URL that an answer's `request` repeats."""
 URL_PATTERN = "^(?i:https?://|data:)"
 CALLBACK_PATTERN = "^(?i:https?://)"
+BEFORE = "What comes before the new frames: they start at this image, or go on after this video."
+AFTER = "What comes after the new frames: they end at this image, or lead up to this video."
 ASPECT_RATIO_PATTERN = "^[0-9]{1,5}:[0-9]{1,5}$"
 
 
@@ -33,15 +35,79 @@ def _check_aspect_ratio(text: str) -> str:
     return text
 
 
-Url = Annotated[str, Field(min_length=1, pattern=URL_PATTERN, examples=["https://example.com/image1.png"])]
-CallbackUrl = Annotated[str, Field(min_length=1, pattern=CALLBACK_PATTERN, examples=["https://example.com/hook"])]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        pattern=URL_PATTERN,
+        description="An `https:`, `http:` or `data:` address.",
+        examples=["https://example.com/image1.png"],
+        json_schema_extra={"format": "uri"},
+    ),
+]
+CallbackUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        pattern=CALLBACK_PATTERN,
+        description="Is sent the generation as it starts and as it ends.",
+        examples=["https://example.com/hook"],
+        json_schema_extra={"format": "uri"},
+    ),
+]
 Id = Annotated[str, Field(min_length=1, max_length=200, examples=["755f9bbb-d99b-4880-992b-f05244ddba61"])]
 AspectRatio = Annotated[
-    str, Field(pattern=ASPECT_RATIO_PATTERN, examples=["16:9", "19:9"]), AfterValidator(_check_aspect_ratio)
+    str,
+    Field(
+        pattern=ASPECT_RATIO_PATTERN,
+        description="Width to height, from 9:21 to 21:9. An extension has its video's.",
+        examples=["16:9", "19:9"],
+        json_schema_extra={"format": "aspect-ratio"},
+    ),
+    AfterValidator(_check_aspect_ratio),
 ]
-Resolution = Literal["540p", "720p", "1080p", "4k"]
-Duration = Literal["5s", "9s", "5", "9", 5, 9]
-Model = Annotated[str, Field(min_length=1, max_length=100, examples=["ray-2"])]
+Resolution = Annotated[
+    Literal["540p", "720p", "1080p", "4k"],
+    Field(description="The short side, in pixels. An extension has its video's."),
+]
+Duration = Annotated[Literal["5s", "9s", "5", "9", 5, 9], Field(description="Of the new part, in seconds.")]
+Model = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        description="One that this server has.",
+        examples=["ray-2"],
+        json_schema_extra={"format": "model"},
+    ),
+]
+Loop = Annotated[bool, Field(description="Make the end of the video lead back to its start.")]
+OnlyVideo = Annotated[Literal["video"], Field(description="There is only this.")]
+
+
+def _as_whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_as_whole)
+"""After an integer's limits: takes `8.0`, which is an integer to JSON."""
+
+
+def one_of(*names: str) -> dict[str, Any]:
+    """Of a schema: one of these is given, and the others are not."""
+    null, given = {"type": "null"}, {"type": "string"}
+    return {
+        "oneOf": [
+            {"required": [name], "properties": {other: given if other == name else null for other in names}}
+            for name in names
+        ]
+    }
+
+
+def never_looped(frames: str) -> dict[str, Any]:
+    """Of a schema: there is no loop where something comes after the new frames."""
+    after = {"type": "object", "required": ["frame1"], "properties": {"frame1": {"type": "object"}}}
+    return {"not": {"required": ["loop", frames], "properties": {"loop": {"const": True}, frames: after}}}
 
 
 class ImageFrame(Strict):
@@ -64,8 +130,8 @@ Frame = Annotated[ImageFrame | GenerationFrame, Field(discriminator="type")]
 class Keyframes(Strict):
     """The two ends of the shot: what comes before the new frames, and what after."""
 
-    frame0: Frame | None = None
-    frame1: Frame | None = None
+    frame0: Annotated[Frame | None, Field(description=BEFORE)] = None
+    frame1: Annotated[Frame | None, Field(description=AFTER)] = None
 
 
 class ShotBody(Strict):
@@ -74,12 +140,20 @@ class ShotBody(Strict):
     Both add `keyframes`, which may also be called `keywords`, as the published page does in its prose.
     """
 
-    model_config = ConfigDict(json_schema_extra={"not": {"required": ["keyframes", "keywords"]}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"not": {"required": ["keyframes", "keywords"]}},
+                never_looped("keyframes"),
+                never_looped("keywords"),
+            ]
+        }
+    )
     aspect_ratio: AspectRatio = "16:9"
-    loop: bool = False
+    loop: Loop = False
     model: Model = "ray-2"
     resolution: Resolution | None = "720p"
-    generation_type: Literal["video"] = "video"
+    generation_type: OnlyVideo = "video"
     callback_url: CallbackUrl | None = None
 
     def shared_order(self) -> dict[str, Any]:

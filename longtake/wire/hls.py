@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from longtake.watching import look_again
 from longtake.wire.door import Door, in_thread, route_class
 from longtake.wire.links import PLAYLIST
 from longtake.wire.refusals import refusals, shape
@@ -57,16 +59,15 @@ class Hls:
         left = self._front.links.seconds_left(f"hls/{id}/{name}", expires, signature)
         if left is None:
             raise HTTPException(403, "this address was changed, or has expired: ask for the generation again")
-        watch = await in_thread(self._front.service.watch, id)
+        part, look = None if name == PLAYLIST else name, partial(self._front.service.watch, id)
+        watch, data = await in_thread(look_again, look, part, self._front.store)
+        # Until it is whole, what follows may change a part: the sound of a new one comes last.
+        caching = f"private, max-age={left}" if watch.is_whole else "no-store"
         if name == PLAYLIST:
-            caching = f"private, max-age={left}" if watch.is_whole else "no-store"
 
             def address(part: str) -> str:
                 return f"{part}?{self._front.links.query(f'hls/{id}/{part}', expires)}"
 
             text = await in_thread(watch.playlist, address)
             return Response(text, headers={"cache-control": caching}, media_type=PLAYLIST_TYPE)
-        data = await in_thread(watch.part, name, self._front.store)
-        # Until it is whole, what follows may change a part: the sound of a new one comes last.
-        caching = f"private, max-age={left}" if watch.is_whole else "no-store"
         return Response(data, headers={"cache-control": caching}, media_type=PART_TYPE)

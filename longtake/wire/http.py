@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -15,17 +15,23 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from longtake.errors import WorldError
-from longtake.wire import aimlapi, downloads, hls, media, native, refusals, resumable
+from longtake.wire import aimlapi, downloads, hls, luma, media, native, openai, refusals, resumable
 from longtake.wire.access import Access, Metrics
-from longtake.wire.door import Door, Front, in_thread, route_class
+from longtake.wire.door import Door, Front, Shape, in_thread, route_class
 from longtake.wire.page import CSP, page
 from longtake.wire.problems import problem_of
+from longtake.wire.protocols import PROTOCOLS, Application, Protocol, route_id, split
 
 __all__ = ["Front", "build"]
 
 MOST_THREADS = 16
 """That block on the database, the store or a child for clients: who waits for a state holds none."""
-AIMLAPI_PATHS = ("/v1/", "/v2/", "/luma-ai/", "/models/")
+SHAPES: tuple[tuple[tuple[str, ...], Shape], ...] = (
+    (("/dream-machine/",), luma.shape),
+    (("/v1/videos/",), openai.shape),
+    (("/v1/", "/v2/", "/luma-ai/", "/models/"), aimlapi.shape),
+)
+"""Where unknown paths begin so, errors have that protocol's shape."""
 DESCRIPTION = "Makes any video longer: after its end, before its start, or across the gap to another."
 
 
@@ -50,13 +56,14 @@ def build(front: Front) -> FastAPI:
             sweeping.cancel()
             await in_thread(door.waiting.stop)
 
-    app = FastAPI(
+    app = Application(
         title="Longtake",
         version=version("longtake"),
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=route_id,
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
@@ -66,6 +73,8 @@ def build(front: Front) -> FastAPI:
     app.add_exception_handler(Exception, _no_route)
     for router in (
         aimlapi.router(door),
+        luma.router(door),
+        openai.router(door, media.Media(front.store, front.links).get),
         native.router(door),
         downloads.router(door),
         uploads.router,
@@ -75,16 +84,30 @@ def build(front: Front) -> FastAPI:
     ):
         app.include_router(router)
 
+    _add_documents(app, door)
+    return app
+
+
+def _add_documents(app: FastAPI, door: Door) -> None:
+    """What is read about the calls: no key is asked for."""
+
     async def docs(request: Request) -> Response:
-        html = page(app.openapi(), door.base_url(request))
+        html = page(app.openapi(), door.base_url(request), shape_of)
         return HTMLResponse(html, headers={"content-security-policy": CSP})
 
     async def start(_: Request) -> Response:
         return RedirectResponse("/docs")
 
+    def one_of(protocol: Protocol) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(_: Request) -> Response:
+            return JSONResponse(split(app.openapi(), protocol))
+
+        return answer
+
     app.add_route("/docs", docs, include_in_schema=False)
+    for protocol in PROTOCOLS:
+        app.add_route(f"/openapi/{protocol.name}.json", one_of(protocol), include_in_schema=False)
     app.add_route("/", start, include_in_schema=False)
-    return app
 
 
 def _operations(door: Door, metrics: Metrics) -> APIRouter:
@@ -108,10 +131,14 @@ def _operations(door: Door, metrics: Metrics) -> APIRouter:
     return router
 
 
-def _no_route(request: Request, error: Exception) -> JSONResponse:
+def _no_route(request: Request, error: Exception) -> Response:
     """What no route answers for: unknown paths and methods, in the shape of the protocol that the path belongs to."""
     texts = {404: "there is no such path", 405: f"this path does not take {request.method[:20]}"}
     if isinstance(error, HTTPException) and error.status_code in texts:
         error = HTTPException(error.status_code, texts[error.status_code], error.headers)
-    is_aimlapi = f"{request.url.path}/".startswith(AIMLAPI_PATHS)
-    return (aimlapi.shape if is_aimlapi else refusals.shape)(request, problem_of(error))
+    return shape_of(request.url.path)(request, problem_of(error))
+
+
+def shape_of(path: str) -> Shape:
+    """How the protocol that a path belongs to writes its errors."""
+    return next((shape for paths, shape in SHAPES if f"{path}/".startswith(paths)), refusals.shape)

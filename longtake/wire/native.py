@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from longtake.records import Generation
+from longtake.watching import is_watchable
 from longtake.wire.answers import RANKS
 from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
 from longtake.wire.events import event_stream
@@ -77,7 +78,7 @@ class Native:
         base_url = self._door.base_url(request)
         found, count = await in_thread(self._service.page, key.account, limit=limit, offset=offset)
         return NativePage(
-            generations=[NativeAnswer(**native_fields(one, self._links, base_url)) for one in found],
+            generations=await in_thread(lambda: [NativeAnswer(**self._fields(one, base_url)) for one in found]),
             count=count,
             limit=limit,
             offset=offset,
@@ -144,8 +145,12 @@ class Native:
 
     async def _detail(self, generation: Generation, request: Request) -> NativeDetail:
         children = await in_thread(self._service.children, generation.id)
-        fields = native_fields(generation, self._links, self._door.base_url(request))
+        fields = await in_thread(self._fields, generation, self._door.base_url(request))
         return NativeDetail(**fields, children=children)
+
+    def _fields(self, generation: Generation, base_url: str) -> dict[str, Any]:
+        watchable = is_watchable(generation, self._door.front.store)
+        return native_fields(generation, self._links, base_url, watchable=watchable)
 
     def _stream(self, account: str, id: str | None, last: int | None) -> StreamingResponse:
         waiting, changes = self._door.waiting, self._door.front.changes

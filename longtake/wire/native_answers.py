@@ -137,8 +137,8 @@ class UploadAnswer(BaseModel):
     fps: float | None
 
 
-def native_fields(generation: Generation, links: Links, base_url: str) -> dict[str, Any]:
-    """The fields of `NativeAnswer`."""
+def native_fields(generation: Generation, links: Links, base_url: str, *, watchable: bool) -> dict[str, Any]:
+    """The fields of `NativeAnswer`; `watchable`: its playlist answers."""
     fields = generation_fields(generation, links, base_url)
     result = generation.result
     timeline, new_part, seams = None, None, None
@@ -152,7 +152,7 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
     return {
         **fields,
         "request": {**fields["request"], "seed": generation.order.seed},
-        "playlist": _playlist(generation, links, base_url),
+        "playlist": links.url(playlist_key(generation.id), base_url) if watchable else None,
         "progress": generation.progress,
         "stage": generation.stage,
         "engine": generation.engine,
@@ -166,11 +166,6 @@ def native_fields(generation: Generation, links: Links, base_url: str) -> dict[s
         "sound": SoundAnswer(**result.sound) if result and result.sound else None,
         "timings": dict(result.timings) if result else None,
     }
-
-
-def _playlist(generation: Generation, links: Links, base_url: str) -> str | None:
-    is_watchable = generation.state == "completed" or (generation.state == "dreaming" and generation.order.takes == 1)
-    return links.url(playlist_key(generation.id), base_url) if is_watchable else None
 
 
 def _segment_answers(timeline: Timeline) -> list[SegmentAnswer]:

@@ -10,20 +10,24 @@ from pydantic import ConfigDict, Field
 from longtake.errors import OrderError
 from longtake.orders import MOST_TAKES, PROMPT_LIMIT, KeyFrame, Order, parse_frame_rate
 from longtake.wire.fields import (
+    AFTER,
+    BEFORE,
+    WHOLE,
     Duration,
     Id,
     ShotBody,
     Strict,
     Url,
     duration_seconds,
+    never_looped,
+    one_of,
     plain_id,
 )
 from longtake.wire.links import Links
 
-At = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-"""Seconds into a video: it is cut there."""
+At = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, description="Seconds into the video: it is cut there.")]
 Text = Annotated[str, Field(max_length=PROMPT_LIMIT)]
-_URL_OR_UPLOAD = ConfigDict(json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["upload"]}]})
+_URL_OR_UPLOAD = ConfigDict(json_schema_extra=one_of("url", "upload"))
 
 
 class ImageEnd(Strict):
@@ -59,11 +63,13 @@ NativeFrame = Annotated[ImageEnd | VideoEnd | GenerationEnd, Field(discriminator
 class NativeKeyframes(Strict):
     """The two ends of the shot: what comes before the new frames, and what after."""
 
-    frame0: NativeFrame | None = None
-    frame1: NativeFrame | None = None
+    frame0: Annotated[NativeFrame | None, Field(description=BEFORE)] = None
+    frame1: Annotated[NativeFrame | None, Field(description=AFTER)] = None
 
 
-ConceptName = Annotated[str, Field(min_length=1, max_length=60, strict=True)]
+ConceptName = Annotated[
+    str, Field(min_length=1, max_length=60, strict=True, json_schema_extra={"format": "camera-move"})
+]
 
 
 class Concept(Strict):
@@ -77,6 +83,8 @@ class NativeBody(ShotBody):
         json_schema_extra={
             "allOf": [
                 {"not": {"required": ["keyframes", "keywords"]}},
+                never_looped("keyframes"),
+                never_looped("keywords"),
                 {
                     "not": {
                         "required": ["duration", "seconds"],
@@ -86,17 +94,30 @@ class NativeBody(ShotBody):
             ],
         }
     )
-    prompt: Text = ""
-    negative_prompt: Text = ""
+    prompt: Annotated[Text, Field(description="What is to be seen.")] = ""
+    negative_prompt: Annotated[Text, Field(description="What is not to be seen.")] = ""
     keyframes: NativeKeyframes | None = None
     keywords: Annotated[NativeKeyframes | None, Field(description="Another name for `keyframes`.")] = None
     duration: Duration | None = None
-    seconds: Annotated[float, Field(ge=0.1, le=600, allow_inf_nan=False)] | None = None
-    fps: Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)] = 24.0
-    concepts: Annotated[tuple[ConceptName | Concept, ...], Field(max_length=20, strict=False)] = ()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    seconds: (
+        Annotated[
+            float,
+            Field(ge=0.1, le=600, allow_inf_nan=False, description="Of the new part: in place of `duration`, exact."),
+        ]
+        | None
+    ) = None
+    fps: Annotated[
+        float, Field(ge=1, le=120, allow_inf_nan=False, description="Frames per second. An extension has its video's.")
+    ] = 24.0
+    concepts: Annotated[
+        tuple[ConceptName | Concept, ...],
+        Field(max_length=20, strict=False, description="Camera moves, such as `zoom_in`."),
+    ] = ()
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="Of the random numbers."), WHOLE] | None = None
     takes: Annotated[
-        int, Field(ge=1, le=MOST_TAKES, description="Render so many, with this seed and those after it; keep the best.")
+        int,
+        Field(ge=1, le=MOST_TAKES, description="Render so many, with this seed and those after it; keep the best."),
+        WHOLE,
     ] = 1
     sound: Annotated[
         Literal["silence", "continue"],

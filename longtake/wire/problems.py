@@ -128,8 +128,9 @@ def _field(item: dict[str, Any]) -> str:
 
 def _message(item: dict[str, Any]) -> str:
     kind, context = item["type"], item.get("ctx", {})
-    if item["loc"] == ("body",) and kind != "missing":
-        return "must be a JSON object, sent as application/json"
+    if item["loc"] == ("body",):
+        is_missing = kind == "missing"
+        return "a JSON body is required" if is_missing else "must be a JSON object, sent as application/json"
     if kind in MESSAGES:
         return MESSAGES[kind]
     if kind == "union_tag_invalid":

@@ -36,7 +36,13 @@ LONGEST_SWEEP_PAUSE = 600.0
 METADATA_LIMIT = 8192
 
 BINARY = {"type": "string", "format": "binary"}
-FORM = {"type": "object", "properties": {"file": BINARY, "sha256": {"type": "string"}}, "required": ["file"]}
+SHA256 = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
+FORM = {
+    "type": "object",
+    "properties": {"file": BINARY, "sha256": SHA256},
+    "required": ["file"],
+    "additionalProperties": False,
+}
 UPLOAD_DOC = {
     "requestBody": {
         "required": True,

@@ -91,6 +91,10 @@ class Office:
         self._workflows.close()
 
 
+def nothing_to_tell(number: int, turn: int) -> None:
+    """These orders name no address."""
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -101,7 +105,7 @@ def poison(data: Path) -> None:
     records = Records(house.database, workflows.enqueue)
     sweep(records, workflows, house.store)
     worker = Worker(records, house.store, Fetcher(house.rules), engines={"motion": Poisoned()}, max_still_pixels=10**6)
-    Executor(house.url, worker.run, holds=only_one).start()
+    Executor(house.url, worker.run, nothing_to_tell, holds=only_one).start()
     live = sa.text("select count(*) from workflow_status where status in ('ENQUEUED', 'PENDING')")
     while True:
         with read_only(house.database).begin() as connection:
@@ -145,7 +149,7 @@ def interrupted(data: Path) -> None:
             step(f"step {number}", lambda number=number: die_at_first(data / f"deaths-{number}"))  # type: ignore[misc]
         os._exit(0)
 
-    Executor(house.url, run, holds=OnlyOne(data / "worker.lock")).start()
+    Executor(house.url, run, nothing_to_tell, holds=OnlyOne(data / "worker.lock")).start()
     time.sleep(60)
 
 

@@ -59,7 +59,7 @@ def test_the_readme_s_command_lines_run_one_after_another(tmp_path: Path) -> Non
 
 
 def test_the_readme_s_python_runs_and_its_video_comes(server: Server, tmp_path: Path) -> None:
-    (code,) = [text for kind, text in FENCES if kind == "python"]
+    (code,) = [text for kind, text in FENCES if kind == "python" and "import requests" in text]
     a_photo(tmp_path / "image1.png")
     with served(tmp_path) as files:
         for old, new in (
@@ -77,6 +77,41 @@ def test_the_readme_s_python_runs_and_its_video_comes(server: Server, tmp_path: 
         (waiting,) = [line for line in SHELL if line.startswith("curl ")]
         waited = subprocess.run(["sh", "-c", waiting], capture_output=True, env={**os.environ, **variables}, check=True)
         assert json.loads(waited.stdout)["video"]["width"] == 1280
+
+
+@pytest.mark.parametrize(("kind", "sdk", "printed"), [
+    ("python", "from lumaai import", "http"),
+    ("python", "from openai import", "8 seconds"),
+    ("js", 'require("lumaai")', "http"),
+    ("js", 'require("openai")', "12 seconds"),
+])  # fmt: skip
+def test_the_readme_s_snippet_for_each_sdk_runs(
+    kind: str, sdk: str, printed: str, server: Server, tmp_path: Path, node: str
+) -> None:
+    (code,) = [text for found, text in FENCES if found == kind and sdk in text]
+    a_photo(tmp_path / "image1.png")
+    if printed.startswith("12"):
+        made = server.make({"prompt": "a lighthouse", "seconds": 8, "fps": 4, "resolution": "540p"})
+        server.download(made["assets"]["video"], tmp_path / "longer.mp4")
+    with served(tmp_path) as files:
+        for old, new in (
+            ("http://127.0.0.1:8000", server.address), ("my_key", KEY), ("https://example.com", files),
+            ("1280x720", "160x90"), ('model="ray-2"', 'model="ray-2", resolution="540p"'),
+            ('model: "ray-2"', 'model: "ray-2", resolution: "540p"'),
+        ):  # fmt: skip
+            code = code.replace(old, new)
+        script = tmp_path / f"snippet.{'py' if kind == 'python' else 'js'}"
+        script.write_text(code)
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        environment["NODE_PATH"] = str(ROOT / "tests" / "clients" / "node_modules")
+        program = sys.executable if kind == "python" else node
+        done = subprocess.run(
+            [program, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(printed), done.stdout
+    if "seconds" in printed:
+        assert (tmp_path / ("longer.mp4" if kind == "python" else "whole.mp4")).stat().st_size > 1000
 
 
 def test_the_settings_page_is_the_table_of_settings() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from longtake import errors
 from longtake.errors import ConflictError, OrderError
 from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
-from longtake.planning import Capabilities, Extent, outline, plan
+from longtake.planning import Capabilities, Extent, outline, plan, stride
 from longtake.timeline import Segment, Sound, Stamps, Timeline
 from longtake.video import CELLS, Cell, Coding, Colour, VideoFormat
 
@@ -201,6 +201,16 @@ def test_a_timeline_of_equal_frames_reads_as_it_was_written_before_there_were_st
     assert FORMAT.to_json() == {"width": 64, "height": 48, "frame_rate": "24"}
 
 
+def test_footage_of_key_frames_only_is_written_short_and_the_long_form_is_still_read() -> None:
+    segment = Segment("a", "segments/a.mp4", 0, 100_000, tuple(range(100_000)))
+    written = json.dumps(segment.to_json())
+    assert len(written) < 3000
+    assert Segment.from_json(json.loads(written)) == segment
+    uneven = replace(segment, key_frames=(0, *accumulate(Random(1).choices((1, 12, 50), k=2000))), stop=80_000)
+    assert Segment.from_json(json.loads(json.dumps(uneven.to_json()))) == uneven
+    assert Segment.from_json({**segment.to_json(), "key_frames": list(range(100_000))}) == segment
+
+
 def test_only_the_first_segment_may_begin_between_key_frames() -> None:
     entered, inside = (Segment("a", "segments/a.mp4", start, 30, (0, 12)) for start in (12, 13))
     assert Timeline(FORMAT, (inside, entered)).num_frames == 17 + 18
@@ -297,9 +307,79 @@ def test_a_cut_outside_the_video_is_refused_with_what_is_allowed(at: str, end: s
         outline(order, extent if end == "before" else None, extent if end == "after" else None, MOTION)
 
 
-def test_a_bridge_between_two_formats_is_refused() -> None:
-    with pytest.raises(ConflictError, match="one size and frame rate"):
-        outline(Order(before=VIDEO, after=VIDEO), Extent(FORMAT, 48), Extent(replace(FORMAT, width=66), 48), MOTION)
+def bridged(first: VideoFormat, last: VideoFormat) -> VideoFormat:
+    return outline(Order(before=VIDEO, after=VIDEO), Extent(first, 48), Extent(last, 48), MOTION).format
+
+
+def sized(width: int, height: int, aspect: Fraction = Fraction(1), rotation: int = 0) -> VideoFormat:
+    return VideoFormat(width, height, Fraction(24), Coding(sample_aspect=aspect, rotation=rotation))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "says"),
+    [
+        (sized(1280, 720), sized(720, 1280), r"16:9 and 9:16.*nothing is cropped.*Crop, pad or scale"),
+        (sized(1280, 720), sized(960, 720), r"16:9 and 4:3"),
+        (sized(1280, 720), sized(1280, 724), r"16:9 and 320:181"),
+        (sized(720, 576), sized(720, 576, Fraction(64, 45)), r"5:4 and 16:9"),
+        (
+            sized(1440, 540),
+            sized(1280, 720, Fraction(3, 2)),
+            r"the other the higher.*nothing is enlarged",
+        ),
+    ],
+)
+def test_a_bridge_of_two_shapes_is_refused_with_what_differs_and_what_to_do(
+    first: VideoFormat, last: VideoFormat, says: str
+) -> None:
+    for pair in ((first, last), (last, first)):
+        with pytest.raises(ConflictError) as caught:
+            bridged(*pair)
+        assert caught.value.field == "keyframes.frame1"
+        assert all(str(one) in str(caught.value) for one in pair)
+    with pytest.raises(ConflictError, match=says):
+        bridged(first, last)
+
+
+@pytest.mark.parametrize(
+    ("large", "small"),
+    [
+        (sized(1920, 1080), sized(1280, 720)),
+        (sized(1920, 1080), sized(854, 480)),
+        (sized(1080, 1920), sized(480, 854)),
+        (sized(1920, 1080), sized(1440, 1080, Fraction(4, 3))),
+        (sized(1080, 1920), sized(1080, 1440, Fraction(4, 3), rotation=90)),
+    ],
+)
+def test_a_bridge_of_two_sizes_has_the_smaller_one(large: VideoFormat, small: VideoFormat) -> None:
+    assert bridged(large, small) == bridged(small, large) == small
+
+
+def test_a_bridge_of_two_rates_has_the_slower_one_and_lasts_as_long_as_both_do() -> None:
+    ntsc = replace(FORMAT, frame_rate=Fraction(24000, 1001))
+    order = Order(before=VIDEO, after=VIDEO, seconds=Fraction(2))
+    for pair in ((FORMAT, ntsc), (ntsc, FORMAT)):
+        made = outline(order, Extent(pair[0], 48), Extent(pair[1], 480), MOTION)
+        assert (made.format, made.total_frames) == (ntsc, 48 + 48 + 480)
+        assert made.seconds == pair[0].seconds(48) + ntsc.seconds(48) + pair[1].seconds(480)
+        assert made.extent.num_frames == round(made.seconds * ntsc.frame_rate)
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(24, 1), (30, 1), (Fraction(24000, 1001), 1), (48, 2), (60, 2), (120, 5)])
+def test_of_a_faster_rate_engines_are_shown_how_it_moves_at_the_slower_one(rate: Fraction, wanted: int) -> None:
+    fast = Timeline(replace(FORMAT, frame_rate=Fraction(rate)), (Segment("a", "x", 0, 90, (0,)),))
+    assert stride(fast.at_rate(FORMAT.frame_rate), 30, 90, FORMAT.frame_rate) == wanted
+
+
+def test_a_timeline_beside_another_rate_keeps_the_times_of_its_frames() -> None:
+    segments = (Segment("a", "x", 12, 20, (0, 12)), Segment("b", "y", 0, 9, (0,)), Segment("c", "x", 24, 30, (0, 24)))
+    given = Timeline(FORMAT, segments)
+    other = given.at_rate(Fraction(30))
+    assert other.format == replace(FORMAT, frame_rate=Fraction(30))
+    assert [other.time_of(number) for number in range(24)] == [given.time_of(number) for number in range(24)]
+    assert other.segments[0].stamps == other.segments[2].stamps  # they are one object
+    assert given.at_rate(FORMAT.frame_rate) is given
+    assert Timeline.from_json(json.loads(json.dumps(other.to_json()))) == other
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_seconds_of_video_a_day_come_back_as_the_day_passes(rig: Rig, url: str) 
         assert usage["credits"] == {"limit": None, "left": None}
         with rig.records._engine.begin() as connection:
             yesterday = sa.update(generations).where(generations.c.id == ids[0])
-            connection.execute(yesterday.values(created_at=generations.c.created_at - 86_401))
+            connection.execute(yesterday.values(ordered_at=generations.c.ordered_at - 86_401))
         assert http.post(SEED, json=BODY).status_code == 201
         too_long = http.post("/api/generations", json={**BODY, "seconds": 13})
         assert too_long.status_code == 403
@@ -86,6 +86,62 @@ def test_a_retry_of_a_failed_one_is_held_to_the_limits_too(rig: Rig, url: str) -
         rig.records.fail(id, "no luck", "world")
         assert http.post(SEED, json=BODY).status_code == 201
         assert http.post(f"/api/generations/{id}/retry").status_code == 429
+
+
+def test_a_retry_is_on_the_account_of_the_key_that_asks_for_it(rig: Rig, url: str) -> None:
+    """Of the same account: its own limits hold, and it is the one that pays."""
+    cheap, first = key_with(rig, url)
+    dear, second = key_with(rig, url, seconds_per_day=8)
+    with first, second:
+        id = first.post(SEED, json=BODY).json()["id"]
+        rig.records.fail(id, "no luck", "world")
+        assert second.post(SEED, json=BODY).status_code == 201
+        refused = second.post(f"/api/generations/{id}/retry")
+        assert refused.status_code == 429
+        assert "3 s of it are left" in refused.text
+        assert first.post(f"/api/generations/{id}/retry").status_code == 200
+        rig.records.fail(id, "no luck", "world")
+        wide, third = key_with(rig, url, seconds_per_day=8)
+        with third:
+            assert third.post(f"/api/generations/{id}/retry").status_code == 200
+        assert [rig.keys.usage(key.id).credits for key in (cheap, dear, wide)] == [0, 5, 5]
+
+
+def test_a_retry_counts_on_the_day_on_which_it_was_asked_for(rig: Rig, url: str) -> None:
+    key, http = key_with(rig, url, seconds_per_day=8)
+    with http:
+        made = http.post(SEED, json=BODY).json()
+        rig.records.fail(made["id"], "no luck", "world")
+        with rig.records._engine.begin() as connection:
+            old = sa.update(generations).where(generations.c.id == made["id"])
+            connection.execute(old.values(created_at=generations.c.created_at - 90_000, ordered_at=0.0))
+        assert rig.keys.usage(key.id).seconds_per_day == 0
+        assert http.post(f"/api/generations/{made['id']}/retry").status_code == 200
+        assert rig.keys.usage(key.id).seconds_per_day == 5
+        refused = http.post(SEED, json=BODY)
+        assert (refused.status_code, int(refused.headers["retry-after"]) > 86_300) == (429, True)
+
+
+def test_what_a_key_uses_is_read_from_an_index_alone(rig: Rig) -> None:
+    """A key's whole history is summed at each create: its rows, with their orders, are not read for it."""
+    seen: list[tuple[str, object]] = []
+
+    def look(_c: object, _u: object, statement: str, parameters: object, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            seen.append((statement, parameters))
+
+    engine = rig.records._engine
+    sa.event.listen(engine, "before_cursor_execute", look)
+    try:
+        rig.keys.usage("some key")
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", look)
+    assert seen
+    with engine.begin() as connection:
+        for statement, parameters in seen:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()  # type: ignore[arg-type]
+            steps = [row[-1] for row in plan]
+            assert any("SEARCH generations USING COVERING INDEX generations_by_key" in step for step in steps), steps
 
 
 def test_requests_beyond_the_rate_are_refused_by_every_wire_in_its_own_shape(rig: Rig, url: str) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtake.errors import AuthError, Cancelled, ConflictError, CreditError, UnknownError
-from longtake.orders import KeyFrame, Order
+from longtake.orders import KeyFrame, Order, Upscale
 from longtake.planning import Extent
 from longtake.records import Change, Changes, Generation, Keys, Records, Result, Upload, migrate, open_database
 from longtake.records.tables import generations, metadata
@@ -38,14 +38,14 @@ class Desk:
         self.keys = Keys(self.engine)
         self.key, _ = self.keys.create("test", limit=100)
 
-    def submit(self, *parents: str, seconds: int = 5) -> str:
+    def submit(self, *parents: str, seconds: int = 5, edit: Upscale | None = None) -> str:
         now = time.time()
         ends = [("frame0", KeyFrame(type="generation", id=parents[0]))] if parents else []
         id = str(uuid.uuid4())
         self.records.submit(
             Generation(
                 id=id, account=self.key.account, key_id=self.key.id, wire="native", request={}, engine="motion",
-                order=Order(prompt="x", before=ends[0][1] if ends else None, seconds=Fraction(seconds)),
+                order=Order(prompt="x", before=ends[0][1] if ends else None, seconds=Fraction(seconds), edit=edit),
                 credits=seconds, created_at=now, updated_at=now,
                 parents=tuple((f"frame{n}", parent) for n, parent in enumerate(parents)),
             )
@@ -292,6 +292,37 @@ def test_migrations_lead_to_the_tables(desk: Desk) -> None:
         assert {index["name"] for index in inspector.get_indexes(name)} >= {index.name for index in table.indexes}
 
 
+def test_what_was_ordered_before_limits_came_counts_from_when_it_was_made(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    engine, config = open_database(f"sqlite:///{tmp_path / 'old.db'}"), Config()
+    config.set_main_option("script_location", "longtake.records:migrations")
+    config.set_main_option("path_separator", "os")
+    given: dict[str, object] = {"id": "a", "account": "default", "key_id": "k", "wire": "native", "request": "{}"}
+    given |= {"order": "{}"}
+    given |= {"engine": "motion", "credits": 5.0, "state": "completed", "stage": "completed", "progress": 1.0}
+    given |= {"attempt": 1, "created_at": time.time() - 3600, "updated_at": 0.0}
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        names, places = ", ".join(f'"{name}"' for name in given), ", ".join("?" * len(given))
+        insert = f"INSERT INTO generations ({names}) VALUES ({places})"
+        connection.exec_driver_sql(insert, tuple(given.values()))
+    migrate(engine)
+    used = Keys(engine).usage("k")
+    engine.dispose()
+    assert (used.credits, used.seconds_per_day) == (5.0, 5.0)
+
+
+def test_a_forgotten_upload_is_gone_for_its_account_alone(desk: Desk) -> None:
+    upload = Upload("a", "default", "image", "uploads/a.png", 64, 48, None, None, 1000, "00", 1.0)
+    desk.records.add_upload(upload)
+    assert desk.records.forget_upload("a", "another") is None
+    assert desk.records.forget_upload("a", "default") == upload
+    assert desk.records.find_upload("a", "default") is None
+
+
 def test_two_writers_never_see_a_locked_database(desk: Desk) -> None:
     errors: list[Exception] = []
     desk.key, _ = desk.keys.create("no limit")
@@ -315,3 +346,40 @@ def test_two_writers_never_see_a_locked_database(desk: Desk) -> None:
     assert errors == []
     with desk.engine.begin() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(generations)).scalar_one() == 160
+
+
+def test_what_turns_out_longer_than_it_was_taken_for_costs_what_it_is(desk: Desk) -> None:
+    desk.key, _ = desk.keys.create("poor", limit=20)
+    desk.submit(seconds=8)
+    id = desk.submit(seconds=5)
+    desk.records.start(id, 1)
+    for credits in (12.0, 2.5, 12.0):
+        desk.records.charge(id, 1, credits)
+        assert desk.records.get(id).credits == credits
+        assert desk.keys.usage(desk.key.id).credits == 8 + credits
+    with pytest.raises(CreditError, match=r"this costs 12\.5 credits, and the key has 12 left"):
+        desk.records.charge(id, 1, 12.5)
+    assert desk.records.get(id).credits == 12
+
+
+def test_what_was_taken_back_is_not_charged(desk: Desk) -> None:
+    id = desk.submit()
+    desk.records.start(id, 1)
+    desk.records.fail(id, "cancelled", "cancelled")
+    with pytest.raises(Cancelled):
+        desk.records.charge(id, 1, 90.0)
+    assert desk.records.get(id).credits == 5
+
+
+def test_an_edit_that_has_ended_shares_nothing_with_what_it_was_made_of(desk: Desk) -> None:
+    parent = desk.submit()
+    desk.records.start(parent, 1)
+    desk.records.complete(parent, 1, RESULT)
+    assert not desk.records.was_extended(parent)
+    larger = desk.submit(parent, edit=Upscale(96))
+    assert desk.records.was_extended(parent)
+    desk.records.start(larger, 1)
+    desk.records.complete(larger, 1, RESULT)
+    assert not desk.records.was_extended(parent)
+    desk.records.fail(desk.submit(parent), "no", "fault")
+    assert desk.records.was_extended(parent)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
 import sqlalchemy as sa
+from PIL import Image
 
 from longtake.records.tables import creates
-from tests.wire_rig import OTHER_KEY, Rig, client, serving
+from tests.wire_rig import MODELS, OTHER_KEY, Rig, client, serving
 
 SEED = "/v2/generate/video/luma-ai/generation"
 
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
-    return Rig.build(tmp_path_factory.mktemp("repeats"))
+    rig = Rig.build(tmp_path_factory.mktemp("repeats"))
+    rig.service.models = {**MODELS, "sora-2": "motion"}
+    return rig
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +97,18 @@ def test_an_sdks_silent_retry_gets_what_the_first_try_made(rig: Rig, http: httpx
     assert create(http, "six", x_stainless_retry_count="1").json()["id"] not in (first, again)
 
 
+def test_pictures_sent_inline_tell_one_order_from_another(http: httpx2.Client) -> None:
+    def send(colour: str) -> str:
+        file = io.BytesIO()
+        Image.new("RGB", (64, 48), colour).save(file, "PNG")
+        frame = {"type": "image", "url": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"}
+        body = {"prompt": "inline", "keyframes": {"frame0": frame}}
+        id: str = http.post(SEED, json=body, headers={"x-stainless-retry-count": "1"}).json()["id"]
+        return id
+
+    assert send("red") == send("red") != send("blue")
+
+
 def test_a_retry_that_overtakes_its_first_try_makes_the_only_one(rig: Rig, http: httpx2.Client) -> None:
     from longtake.records import Create, Key
 
@@ -131,3 +150,28 @@ def test_a_repeat_of_what_was_deleted_says_so(http: httpx2.Client) -> None:
     answer = create(http, "eleven", idempotency_key="key-11")
     assert answer.status_code == 409
     assert "was deleted" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/dream-machine/v1/generations/{id}/upscale", {"resolution": "1080p"}),
+        ("/v1/videos/{id}/remix", {"prompt": "the same at night"}),
+        ("/v1/videos/extensions", {"prompt": "further", "seconds": "4", "video": {"id": "{id}"}}),
+    ],
+)
+def test_a_create_is_known_again_after_its_source_was_deleted(
+    rig: Rig, http: httpx2.Client, path: str, body: dict[str, Any]
+) -> None:
+    source = create(http, "twelve", path="/api/generations").json()["id"]
+    rig.complete(source)
+    path, body = path.replace("{id}", source), json.loads(json.dumps(body).replace("{id}", source))
+    headers = {"idempotency-key": f"key of {source}".replace(" ", "-")}
+    first = http.post(path, json=body, headers=headers)
+    assert first.status_code == 200, first.text
+    assert http.delete(f"/api/generations/{source}").status_code == 204
+    again = http.post(path, json=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    other = {**body, next(iter(body)): "540p" if "resolution" in body else "something else"}
+    assert http.post(path, json=other, headers=headers).status_code == 409
+    assert http.post(path, json=body).status_code in (404, 409), "without the key it is another create"

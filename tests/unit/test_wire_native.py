@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import pytest
 from PIL import Image
 
+from longtake.wire import native
+from longtake.wire.door import in_thread
 from tests.footage import moving, store, video_frames, write_foreign
 from tests.wire_rig import OTHER_KEY, Rig, client, events, new_id, serving
 
+T = TypeVar("T")
 ALL = "/api/generations"
 MAX_UPLOAD = 3_000_000
 
@@ -175,6 +178,28 @@ class TestRead:
             assert rest["has_more"] is False
             for query in ({"limit": 0}, {"offset": -1}, {"limit": "x"}):
                 assert refused_field(http.get(ALL, params=query)) in ("limit", "offset")
+
+    def test_a_long_page_goes_to_a_thread_no_more_often_than_a_short_one(
+        self, rig: Rig, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[object] = []
+
+        async def counted(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+            calls.append(function)
+            return await in_thread(function, *args, **kwargs)
+
+        monkeypatch.setattr(native, "in_thread", counted)
+        _, secret = rig.keys.create("long", account="long")
+        with client(url, secret) as http:
+            for _ in range(4):
+                rig.complete(create(http)["id"])
+            times = []
+            for limit in (1, 4):
+                calls.clear()
+                page = http.get(ALL, params={"limit": limit}).json()
+                assert [bool(one["playlist"]) for one in page["generations"]] == [True] * limit
+                times.append(len(calls))
+        assert times == [2, 2]
 
     def test_a_wait_ends_with_the_state_or_its_timeout(self, rig: Rig, http: httpx2.Client) -> None:
         id = create(http)["id"]

@@ -348,8 +348,8 @@ def test_a_file_that_breaks_its_reader_is_refused_and_the_server_lives(
     rig: Rig, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("longtake.service.normalise", crash)
-        patched.setattr("longtake.service.probe", crash)
+        patched.setattr("longtake.uploads.normalise", crash)
+        patched.setattr("longtake.uploads.probe", crash)
         path = begin(http, num_bytes=4)
         for answer in (http.post(ALL, content=b"evil"), send(http, path, 0, b"evil")):
             status, _, message = refusal(answer)

@@ -1,4 +1,4 @@
-"""Creates that come twice, limits of keys, and the address that a generation was asked for at."""
+"""Creates that come twice, limits of keys, and where and when a generation was asked for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,11 +23,14 @@ def upgrade() -> None:
     for name, kind in LIMITS:
         op.add_column("keys", sa.Column(name, kind))
     op.add_column("generations", sa.Column("base_url", sa.String, nullable=False, server_default=""))
-    op.create_index("generations_by_key", "generations", ["key_id", "created_at"])
+    op.add_column("generations", sa.Column("ordered_at", sa.Float, nullable=False, server_default="0"))
+    op.execute("UPDATE generations SET ordered_at = created_at")
+    op.create_index("generations_by_key", "generations", ["key_id", "state", "ordered_at", "credits"])
 
 
 def downgrade() -> None:
     op.drop_index("generations_by_key", "generations")
+    op.drop_column("generations", "ordered_at")
     op.drop_column("generations", "base_url")
     for name, _ in LIMITS:
         op.drop_column("keys", name)
