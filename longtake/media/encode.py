@@ -44,12 +44,12 @@ PARAMETER_SET_ID: Final = 31
 by side (ISO/IEC 14496-15 lists them all in one record)."""
 X264_OPTIONS: Final = {
     "preset": "veryfast",
-    "crf": "17",
+    "crf": "16",
     # force-cfr: the time base in the SPS is the rate; cpu-independent: the same bytes on every machine.
     # The last ones keep the picture over generations. Motion in whole pixels alone (subme=0) keeps the mean to 0.2
     # levels, but what is smooth turns grainy: its Laplacian's variance more than doubles in eight generations. So
-    # subme=2, whose rounding adds up to 0.5 levels in eight; a narrower dead zone keeps texture; chroma is coded
-    # finely.
+    # subme=2, whose rounding adds up to a tenth of a level each time; a narrower dead zone keeps texture; chroma is
+    # coded finely.
     "x264-params": "bframes=0:scenecut=0:open-gop=0:repeat-headers=0:force-cfr=1:cpu-independent=1"
     f":subme=2:deadzone-inter=11:deadzone-intra=8:no-psy=1:chroma-qp-offset=-12:sps-id={PARAMETER_SET_ID}",
 }

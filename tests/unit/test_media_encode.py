@@ -284,9 +284,9 @@ def drift(start: Frames, end: Frames) -> float:
     return float(np.abs(means[1] - means[0]).mean())
 
 
-def extend_eight_times(folder: Path, tail: Frames, format: VideoFormat) -> Frames:
+def extend_often(folder: Path, tail: Frames, format: VideoFormat, times: int) -> Frames:
     """Each extension plays the decoded tail of the last one backwards, by way of RGB as a diffusion engine does."""
-    for _ in range(8):
+    for _ in range(times):
         rgb = to_rgb(tail).planes[0][::-1]
         part = store(folder, "next", Frames((rgb,)), format)
         tail = read_all(timeline(part, format=format), 0, part.num_frames, opener(folder))
@@ -296,18 +296,18 @@ def extend_eight_times(folder: Path, tail: Frames, format: VideoFormat) -> Frame
 @pytest.mark.parametrize("step", [2.0, 1.5, 0.25])
 def test_eight_chained_extensions_of_synthetic_footage_keep_their_colours(tmp_path: Path, step: float) -> None:
     start = moving(12, step=step)
-    assert drift(start, extend_eight_times(tmp_path, start, TINY)) < 0.5
+    assert drift(start, extend_often(tmp_path, start, TINY, 8)) < 0.5
 
 
-def test_eight_chained_extensions_of_real_footage_keep_their_colours(clips: Path, tmp_path: Path) -> None:
+def test_ten_chained_extensions_of_real_footage_keep_their_colours_to_a_level(clips: Path, tmp_path: Path) -> None:
     drifts = []
     for name in ("intel_car-detection.mp4", "mdn_friday.mp4", "mdn_flower.mp4"):
         part, format = bring_home_start(clips / name, 0.25, tmp_path)
         decoded = decode_linearly(tmp_path / part.key)[0]
         luma, *chroma = decoded.planes
         start = Frames((luma[:, 100:372, 80:560], *(plane[:, 50:186, 40:280] for plane in chroma)))
-        drifts.append(drift(start, extend_eight_times(tmp_path, start, VideoFormat(480, 272, format.frame_rate))))
-    assert max(drifts) < 0.5, drifts
+        drifts.append(drift(start, extend_often(tmp_path, start, VideoFormat(480, 272, format.frame_rate), 10)))
+    assert max(drifts) < 1, drifts
 
 
 def test_house_footage_brought_home_again_keeps_its_frames_nearly(tmp_path: Path) -> None:
