@@ -165,6 +165,7 @@ def back(house: House) -> Executor:
         Fetcher(house.rules),
         engines=engines(),
         max_still_pixels=house.settings.max_still_pixels,
+        limits=house.keys.limits,
     )
     links = Links(house.secret(), house.settings.link_seconds)
     told = bodies(links, house.store, house.settings.public_url)

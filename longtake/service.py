@@ -17,7 +17,7 @@ from longtake.fetch import FetchRules, check_url, is_data_url
 from longtake.orders import MOST_TAKES, KeyFrame, Order
 from longtake.planning import CREDITS_PER_SECOND, Capabilities, Extent, check_engine, outline
 from longtake.records import Create, Generation, Key, Records, Upload
-from longtake.sources import forget_matched
+from longtake.sources import OBJECTS, forget_brought
 from longtake.store import Store
 from longtake.uploads import Uploads
 from longtake.watching import Watch
@@ -177,11 +177,10 @@ class Service(Uploads):
         if self._records.was_extended(id):
             return
         takes = [f"segments/{id}-take{number}" for number in range(2, MOST_TAKES + 1)]
-        others = (f"segments/{id}-tail", f"segments/{id}-lead", f"sources/{id}-frame0", f"sources/{id}-frame1")
-        for stem in (f"segments/{id}", *takes, *others):
-            for suffix in (".mp4", ".json", "-sound.mp4"):
-                self._store.delete(f"{stem}{suffix}")
-        forget_matched(id, self._store)
+        for stem in (f"segments/{id}", f"segments/{id}-tail", f"segments/{id}-lead", *takes):
+            for kind in OBJECTS:
+                self._store.delete(f"{stem}{kind}")
+        forget_brought(id, self._store)
 
     def _generation(
         self,

@@ -40,6 +40,10 @@ MOST_MEMORY_BYTES = 6 << 30
 """Of address space, for a child that opens a file: the largest pictures, decoded and encoded."""
 
 
+OBJECTS = (".mp4", ".json", "-sound.mp4")
+"""What stands in the store for one stretch of footage: frames, what is known of them, sound."""
+
+
 def opener() -> Confined:
     """Children for `keep_still` and `keep_footage`."""
     return Confined("longtake.media.bring", "longtake.media.stills", memory_bytes=MOST_MEMORY_BYTES)
@@ -57,7 +61,10 @@ def fetch_patiently(fetcher: Fetcher, url: str, path: Path, tell: Callable[[], N
             pause = max(FIRST_PAUSE_SECONDS * 2**attempt, error.retry_after_seconds or 0.0)
             if not error.retryable or attempt == TRIES - 1 or pause > LONGEST_PAUSE_SECONDS:
                 raise
-            time.sleep(pause)
+            until = time.monotonic() + pause
+            while (left := until - time.monotonic()) > 0:
+                time.sleep(min(left, LOOK_SECONDS))
+                tell()
         else:
             return
 
@@ -141,8 +148,8 @@ def match(
 
     Where only their frame rates differ, both stay as they are, with their own times. Else one of them is encoded again
     to match, and says so in `converted`: of that, only what the `order` does not cut off. So is the sound of the second
-    one, where it is coded otherwise than the first one's. Raises ConflictError where
-    their shapes differ, OrderError where one is to be cut outside of its frames.
+    one, where it is coded otherwise than the first one's. Raises ConflictError where their shapes differ, OrderError
+    where one is to be cut outside of its frames.
     """
     wanted = common_format((before.timeline.format, after.timeline.format))
     pair = before.timeline.at_rate(wanted.frame_rate), after.timeline.at_rate(wanted.frame_rate)
@@ -157,6 +164,14 @@ def match(
     heard = match_sound(id, ends[0].timeline, stop, ends[1].timeline, start, store, tell)
     converted = (*ends[1].converted, *heard[2])
     return replace(ends[0], timeline=heard[0]), replace(ends[1], timeline=heard[1], converted=converted)
+
+
+def forget_brought(id: str, store: Store) -> None:
+    """Removes what a generation's own ends were made into. Timelines must not hold it any more."""
+    for end in ("frame0", "frame1"):
+        for key in (f"stills/{id}-{end}.png", *(f"sources/{id}-{end}{kind}" for kind in OBJECTS)):
+            store.delete(key)
+    forget_matched(id, store)
 
 
 def forget_matched(id: str, store: Store) -> None:

@@ -20,12 +20,13 @@ from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import MOST_TAKES, KeyFrame
 from longtake.planning import CREDITS_PER_SECOND, plan
-from longtake.records import FailureKind, Generation, Records, Result
+from longtake.records import NO_LIMITS, FailureKind, Generation, Limits, Records, Result
 from longtake.rendering import Rendered
 from longtake.sources import (
     at_end,
     fetch_patiently,
     find_footage,
+    forget_brought,
     forget_matched,
     keep_footage,
     keep_still,
@@ -59,12 +60,14 @@ class Worker:
         *,
         engines: Mapping[str, Engine],
         max_still_pixels: int,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._records = records
         self._store = store
         self._fetcher = fetcher
         self._engines = engines
         self._max_still_pixels = max_still_pixels
+        self._limits = limits
         self._opener = opener()
 
     def run(self, id: str, attempt: int, step: Step) -> None:
@@ -111,7 +114,8 @@ class Worker:
         # 4 the new part, as many takes of it as are asked for: each is rendered and its joins are measured; or, for an
         #   edit, all frames anew: how many those of an address are is known only now
         if order.edit:
-            self._records.charge(id, attempt, float(planned.outline.seconds) * CREDITS_PER_SECOND)
+            credits = float(planned.outline.seconds) * CREDITS_PER_SECOND
+            self._records.charge(id, attempt, credits, self._limits)
             edited = do("edit", lambda: edit(id, order, planned, before, self._store, tell, live=True).to_json())
             takes: tuple[Take, ...] = (Take(order.seed or 0, Rendered.from_json(edited), (), ()),)
         else:
@@ -210,6 +214,8 @@ class Worker:
             if generation.state == "failed":
                 leave_nothing(id, generation.order.takes, self._store)
                 forget_matched(id, self._store)
+                if self._records.is_deleted(id):  # while its ends were brought: nobody tries it again
+                    forget_brought(id, self._store)
             elif generation.state == "completed":
                 forget_live(id, self._store)
         except Exception:
@@ -227,6 +233,7 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
             done = records.fail(id, reason, "fault", attempt=attempt)
             if done:
                 leave_nothing(id, MOST_TAKES, store)
+                forget_matched(id, store)
         if done:
             log.error("lost", generation=id, attempt=attempt, workflow=why)
     records.webhooks.forget_old()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from longtake.errors import Cancelled, ConflictError, UnknownError
 from longtake.planning import Extent
 from longtake.records.generation import ENDED, MOVES, FailureKind, Generation, Result, State
-from longtake.records.limits import NO_LIMITS, Limits, check_usage
+from longtake.records.limits import NO_LIMITS, Limits, check_usage, limits_of
 from longtake.records.reading import PLAIN, GenerationReader
 from longtake.records.repeats import Create, keep, made_by
 from longtake.records.tables import events, generations, parents
@@ -101,8 +101,11 @@ class Records(GenerationReader, UploadRecords):
                 raise Cancelled("cancelled")
             self._tell(connection, id, row.account, "generation.progress", "dreaming", stage, progress)
 
-    def charge(self, id: str, attempt: int, credits: float) -> None:
-        """What it costs, where that is known only as it runs. Raises Cancelled, CreditError: then nothing changes."""
+    def charge(self, id: str, attempt: int, credits: float, limits: Limits = NO_LIMITS) -> None:
+        """What it costs, where that is known only as it runs. `limits`: the house's, for keys without their own.
+
+        Raises Cancelled, CreditError, LimitError: then nothing changes.
+        """
         mine = sa.update(generations).where(generations.c.id == id)
         with self._engine.begin() as connection:
             generation = self._one(connection, id)
@@ -110,7 +113,8 @@ class Records(GenerationReader, UploadRecords):
                 raise Cancelled("cancelled")
             if credits > generation.credits:
                 connection.execute(mine.values(credits=0.0))  # the old cost does not count against the new one
-                check_usage(connection, replace(generation, credits=credits), NO_LIMITS)
+                day = limits_of(connection, generation.key_id).over(limits).seconds_per_day
+                check_usage(connection, replace(generation, credits=credits), Limits(seconds_per_day=day))
             connection.execute(mine.values(credits=credits))
 
     def complete(self, id: str, attempt: int, result: Result) -> bool:

@@ -38,7 +38,7 @@ class Keys:
 
     def __init__(self, engine: sa.Engine, limits: Limits | None = None) -> None:
         self._engine = engine
-        self._limits = limits or NO_LIMITS
+        self.limits = limits or NO_LIMITS
 
     def create(
         self,
@@ -52,7 +52,7 @@ class Keys:
         """A new key with its secret, which is not stored. `limit`: credits it may use. `secret`: a given one."""
         secret, own = secret or PREFIX + secrets.token_urlsafe(32), limits or NO_LIMITS
         id = "key-" + secrets.token_hex(6)
-        key = Key(id, account, name, limit, time.time(), None, own.over(self._limits))
+        key = Key(id, account, name, limit, time.time(), None, own.over(self.limits))
         with self._engine.begin() as connection:
             connection.execute(
                 sa.insert(keys).values(
@@ -115,7 +115,7 @@ class Keys:
         data = row._mapping
         own = Limits(**{name: data[name] for name in Limits.__dataclass_fields__})
         named = ("id", "account", "name", "credits", "created_at", "revoked_at")
-        return Key(**{name: data[name] for name in named}, limits=own.over(self._limits))
+        return Key(**{name: data[name] for name in named}, limits=own.over(self.limits))
 
 
 def _hash(secret: str) -> str:

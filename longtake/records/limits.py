@@ -47,6 +47,13 @@ class Usage:
     seconds_per_day: float
 
 
+def limits_of(connection: sa.Connection, key_id: str) -> Limits:
+    """A key's own."""
+    columns = [keys.c[name] for name in Limits.__dataclass_fields__]
+    row = connection.execute(sa.select(*columns).where(keys.c.id == key_id)).one_or_none()
+    return Limits(*row) if row else NO_LIMITS
+
+
 def usage(connection: sa.Connection, key_id: str, now: float) -> Usage:
     """What the key's generations take; a failed one takes none."""
     today = _credits(connection, key_id, now - DAY_SECONDS)

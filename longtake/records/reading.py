@@ -77,6 +77,11 @@ class GenerationReader:
         with self._reader.begin() as connection:
             return {row.state: row[1] for row in connection.execute(query)}
 
+    def is_deleted(self, id: str) -> bool:
+        query = sa.select(generations.c.deleted_at.is_not(None)).where(generations.c.id == id)
+        with self._reader.begin() as connection:
+            return bool(connection.execute(query).scalar_one_or_none())
+
     def children(self, id: str) -> list[str]:
         """The ids of the generations that extend this one, oldest first."""
         query = (

@@ -92,7 +92,7 @@ def _add_documents(app: FastAPI, door: Door) -> None:
     """What is read about the calls: no key is asked for."""
 
     async def docs(request: Request) -> Response:
-        html = page(app.openapi(), door.base_url(request), shape_of)
+        html = await in_thread(page, app.openapi(), door.base_url(request), shape_of)
         return HTMLResponse(html, headers={"content-security-policy": CSP})
 
     async def start(_: Request) -> Response:
@@ -100,7 +100,7 @@ def _add_documents(app: FastAPI, door: Door) -> None:
 
     def one_of(protocol: Protocol) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
-            return JSONResponse(split(app.openapi(), protocol))
+            return JSONResponse(await in_thread(split, app.openapi(), protocol))
 
         return answer
 

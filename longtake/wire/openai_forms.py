@@ -69,7 +69,11 @@ async def received(request: Request, door: Door, files: frozenset[str]) -> Async
     form = Form(options.get(b"boundary", b""), folder, files, most_text_bytes=door.front.max_body_bytes)
     try:
         await receive(request, form.write)
-        yield await in_thread(form.finish)
+        try:
+            sent = await in_thread(form.finish)
+        except OSError as error:
+            raise StoreError(f"could not keep what came: {error.strerror}", retryable=True) from error
+        yield sent
     finally:
         await in_thread(form.remove)
 

@@ -13,6 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from ipaddress import ip_address, ip_network
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -471,7 +472,9 @@ def test_a_server_is_asked_again_when_it_says_so_but_not_waited_for_long(
     retry_after: str, pauses: list[float], is_fetched: bool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=slept.append))
+    told: list[float] = []
+    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept))
+    monkeypatch.setattr(sources, "time", clock)
 
     def answer(connection: socket.socket, request: bytes) -> None:
         busy = len(server.requests) < 3
@@ -479,8 +482,9 @@ def test_a_server_is_asked_again_when_it_says_so_but_not_waited_for_long(
         reply(status=status, retry_after=retry_after)(connection, request)
 
     with serving(answer) as server, nullcontext() if is_fetched else pytest.raises(FetchError, match="503"):
-        sources.fetch_patiently(Fetcher(OPEN, tls=TLS), server.url, path)
-    assert slept == pauses
+        sources.fetch_patiently(Fetcher(OPEN, tls=TLS), server.url, path, lambda: told.append(sum(slept)))
+    assert sum(slept) == pytest.approx(sum(pauses))
+    assert all(later - earlier < 0.11 for earlier, later in pairwise(sorted(told))), "a cancel is heard meanwhile"
     assert path.exists() is is_fetched
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from longtake.errors import AuthError, Cancelled, ConflictError, CreditError, UnknownError
 from longtake.orders import KeyFrame, Order, Upscale
 from longtake.planning import Extent
-from longtake.records import Change, Changes, Generation, Keys, Records, Result, Upload, migrate, open_database
+from longtake.records import Change, Changes, Generation, Keys, Limits, Records, Result, Upload, migrate, open_database
 from longtake.records.tables import generations, metadata
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
@@ -360,6 +360,15 @@ def test_what_turns_out_longer_than_it_was_taken_for_costs_what_it_is(desk: Desk
     with pytest.raises(CreditError, match=r"this costs 12\.5 credits, and the key has 12 left"):
         desk.records.charge(id, 1, 12.5)
     assert desk.records.get(id).credits == 12
+
+
+def test_what_turns_out_to_be_long_is_held_to_the_seconds_of_a_day_too(desk: Desk) -> None:
+    id = desk.submit()
+    desk.records.start(id, 1)
+    desk.records.charge(id, 1, 9.0, Limits(seconds_per_day=10))
+    with pytest.raises(CreditError, match="10 s a day"):
+        desk.records.charge(id, 1, 11.0, Limits(seconds_per_day=10))
+    assert desk.records.get(id).credits == 9
 
 
 def test_what_was_taken_back_is_not_charged(desk: Desk) -> None:
