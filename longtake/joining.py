@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from longtake.footage import Footage, Source, Tell, matched_sound_key, sound_key, work_file
@@ -115,8 +116,10 @@ def _match(
         assert track is not None
         key = matched_sound_key(id, number)
         with work_file(store, key) as path:
-            made[unlike.key] = Sound(key, code_alike(track, unlike, store.open, path, alive))
-            store.put_file(key, path)
+            start = code_alike(track, unlike, store.open, path, alive)
+            if start is not None:
+                store.put_file(key, path)
+                made[unlike.key] = Sound(key, start)
     return made, tuple(_remarks(timeline, made, ENCODED_AGAIN))
 
 
@@ -158,10 +161,20 @@ def _seam(timeline: Timeline, left: int, right: int, store: Store) -> Seam:
     """The join of the second that ends ahead of frame `left` with the one that begins at frame `right`."""
     frame_bytes = timeline.format.width * timeline.format.height * 3 // 2
     second = max(2, min(timeline.format.num_frames(Fraction(1)), MOST_CONTEXT_BYTES // 2 // frame_bytes))
-    stop = min(timeline.num_frames, right + second)
+    before = timeline.paced(timeline.reach(left, second, back=True), left, back=True)
+    after = timeline.paced(right, timeline.reach(right, second, back=False), back=False)
     with ThreadPoolExecutor(1) as pool:
-        after = pool.submit(read_all, timeline, right, stop, store.open)
-        return measure(read_all(timeline, max(0, left - second), left, store.open), after.result(), left)
+        later = pool.submit(read_all, timeline, after[0], after[-1] + 1, store.open, wanted=after)
+        earlier = read_all(timeline, before[0], before[-1] + 1, store.open, wanted=before)
+        return measure(earlier, later.result(), left, _step_lengths(timeline, before), _step_lengths(timeline, after))
+
+
+def _step_lengths(timeline: Timeline, numbers: list[int]) -> list[float] | None:
+    """In steps of the format's rate, from each of these frames to the next; None where none is passed over."""
+    if numbers[-1] - numbers[0] < len(numbers):
+        return None
+    times = [timeline.time_of(number) * timeline.format.frame_rate for number in numbers]
+    return [float(later - earlier) for earlier, later in pairwise(times)]
 
 
 def lay_sound(

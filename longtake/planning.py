@@ -116,7 +116,7 @@ class Plan:
     rest: Timeline | None
     """The frames after the lead, kept as they are."""
     context_before: tuple[int, int] | None
-    """Frames `[start, stop)` of `before` that the engine is shown."""
+    """Frames `[start, stop)` of `before`: the engine is shown those that `Timeline.paced` picks."""
     context_after: tuple[int, int] | None
     """Likewise of `after`; of `before`, where a loop leads back to its start."""
 
@@ -224,12 +224,12 @@ def plan(order: Order, before: Timeline | None, after: Timeline | None, capabili
     head, num_tail = before.head(made.before_stop) if before else (None, 0)
     num_lead, rest = after.split_at(made.after_start) if after else (0, None)
     cell = order.cell
-    context_before = (max(0, made.before_stop - context), made.before_stop) if before else None
-    context_after = (made.after_start, min(after.num_frames, made.after_start + context)) if after else None
+    context_before = (before.reach(made.before_stop, context, back=True), made.before_stop) if before else None
+    context_after = (made.after_start, after.reach(made.after_start, context, back=False)) if after else None
     if order.loop and cell.before != "nothing":
         # The end leads back to the first frame: of the video, or to the still, as a clip of one frame.
         cell = Cell(cell.before, "clip")
-        context_after = (0, min(made.before_stop, context)) if before else None
+        context_after = (0, min(made.before_stop, before.reach(0, context, back=False))) if before else None
     return Plan(made, cell, before, head, num_tail, after, num_lead, rest, context_before, context_after)
 
 
@@ -302,12 +302,6 @@ def cuts(order: Order, before: Extent | None, after: Extent | None) -> tuple[int
     if before and stop is None:
         stop = before.num_frames
     return stop or 0, start or 0
-
-
-def stride(timeline: Timeline, start: int, stop: int, frame_rate: Fraction) -> int:
-    """Which of the frames `[start, stop)` show how it moves at this rate: each, or every second, third, … one."""
-    seconds = timeline.time_of(stop) - timeline.time_of(start)
-    return max(1, round((stop - start) / (seconds * frame_rate)))
 
 
 def _check_break(name: str, at: Fraction | None, timeline: Timeline) -> None:

@@ -24,7 +24,7 @@ from longtake.media.memory import Spool, give_back
 from longtake.media.reversal import Mirror
 from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
-from longtake.planning import Plan, stride
+from longtake.planning import Plan
 from longtake.store import Store
 from longtake.timeline import Segment, Stamps, Timeline
 from longtake.video import Colour, Still, VideoFormat
@@ -159,9 +159,8 @@ def _end(
     if timeline is None or context is None:
         return None
     start, stop = context
-    every = stride(timeline, start, stop, format.frame_rate)
-    first = start + (stop - start - 1) % every if ends else start
-    return read_all(timeline, first, stop, store.open, look, every=every, room=spool.room)
+    shown = timeline.paced(start, stop, back=ends)
+    return read_all(timeline, shown[0], shown[-1] + 1, store.open, look, wanted=shown, room=spool.room)
 
 
 def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:

@@ -19,6 +19,9 @@ from longtake.video import VideoFormat
 
 __all__ = ["Segment", "Sound", "Stamps", "Timeline"]
 
+SAME_PACE = Fraction(103, 100)
+"""Frames that follow faster than a rate by no more are shown as they are: 24 at 23.976, or stamps that vary."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -83,6 +86,47 @@ class Timeline:
         ]
         time_base = Fraction(1, lcm(*{length.denominator for length in lengths}))
         return Stamps(time_base, tuple(accumulate((int(length / time_base) for length in lengths), initial=0)))
+
+    def reach(self, frame: int, num_frames: int, *, back: bool) -> int:
+        """The other end of the stretch of `num_frames` that ends (`back`) or begins at `frame`, inside the timeline.
+
+        Where frames follow faster than at the format's rate, of as many as last as long as `num_frames` at that rate.
+        """
+        near = max(0, frame - num_frames) if back else min(self.num_frames, frame + num_frames)
+        if not self._is_faster(*sorted((near, frame))):
+            return near
+        seconds = num_frames / self.format.frame_rate
+        if back:
+            return min(near, self.frame_at(max(Fraction(0), self.time_of(frame) - seconds)))
+        return max(near, min(self.num_frames, self.frame_at(self.time_of(frame) + seconds)))
+
+    def paced(self, start: int, stop: int, *, back: bool) -> list[int]:
+        """Which of the frames `[start, stop)` show how it moves at the format's rate: ascending, none twice.
+
+        All, unless they follow faster. Then each is the one nearest to a time one step of the format's rate from the
+        one before, counted from the last frame (`back`) or the first, which is always among them; where a frame is
+        longer than a step, it is the next one.
+        """
+        if not self._is_faster(start, stop):
+            return list(range(start, stop))
+        way = -1 if back else 1
+        step = way / self.format.frame_rate
+        picked = [stop - 1 if back else start]
+        wanted = self.time_of(picked[0]) + step
+        while 2 * wanted > -abs(step):
+            near = self.frame_at(max(Fraction(0), wanted))
+            found = way * max(way * near, way * picked[-1] + 1)
+            if not start <= found < stop:
+                break
+            picked.append(found)
+            wanted = (wanted if found == near else self.time_of(found)) + step
+        return picked[::way]
+
+    def _is_faster(self, start: int, stop: int) -> bool:
+        """Whether the frames `[start, stop)` follow faster than the format's rate by more than is seen."""
+        if all(segment.stamps is None for segment, _, _ in self.touched(start, stop)):
+            return False
+        return stop - start > SAME_PACE * self.format.frame_rate * (self.time_of(stop) - self.time_of(start))
 
     def at_rate(self, frame_rate: Fraction) -> Timeline:
         """The same frames at the same times, beside new ones of another rate: stamps tell what the rate did."""

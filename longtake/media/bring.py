@@ -44,26 +44,27 @@ def bring(progress: Progress, path: Path, picture: Path, sound: Path) -> Brought
     `progress` is told again and again how much is done, 0 to 1; what it raises ends the work. Raises MediaError.
     """
     found = survey(path, salvage=True)
-    segment, made, converted = _picture(path, found, picture, lambda part: progress(OF_PICTURE * part))
+    segment, made, converted, first = _picture(path, found, picture, lambda part: progress(OF_PICTURE * part))
     if not found.has_sound:
         return Brought(segment, made, converted, None)
-    if converted and found.rate.constant:  # what could not be decoded at its start is not there
-        first = found.pts[found.num_frames - segment.num_frames] if found.pts else 0
-    else:
-        first = min(found.pts if converted else found.coded_pts, default=0)
     kept, remarks = keep_sound(path, first * found.time_base, sound, lambda: progress(OF_SOUND))
     return Brought(segment, made, (*converted, *remarks), kept.start if kept else None)
 
 
-def _picture(path: Path, found: Survey, home: Path, progress: Progress) -> tuple[Segment, VideoFormat, tuple[str, ...]]:
+def _picture(
+    path: Path, found: Survey, home: Path, progress: Progress
+) -> tuple[Segment, VideoFormat, tuple[str, ...], int]:
+    """The last one: when its first frame is shown in the file, in the stream's units."""
     if not any(why_not_kept(found)):
         with suppress(NotKept):
-            return (*keep(path, found, home, progress), ())
+            return (*keep(path, found, home, progress), (), min(found.coded_pts, default=0))
+    starts: list[int] = []
     try:
-        encoded, made, notes = bring_home(path, home, found=found, progress=progress)
+        encoded, made, notes = bring_home(path, home, found=found, progress=progress, begins=starts.append)
     except Breaks as error:
         ahead = None if error.last_pts is None or found.broken else found.until(error.last_pts + 1, str(error))
         if ahead is None or not ahead.num_frames:
             raise MediaError(error.message) from error
         return _picture(path, ahead, home, progress)
-    return Segment("", "", 0, encoded.num_frames, encoded.key_frames, broken=found.broken), made, notes
+    segment = Segment("", "", 0, encoded.num_frames, encoded.key_frames, broken=found.broken)
+    return segment, made, notes, next(iter(starts), min(found.pts, default=0))

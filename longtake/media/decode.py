@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import floor
 
 import av
@@ -54,20 +54,25 @@ def read_all(
     open_object: Opener,
     look: Callable[[], object] = lambda: None,
     *,
-    every: int = 1,
+    wanted: Sequence[int] | None = None,
     room: Room = empty_frames,
 ) -> Frames:
-    """The frames `[start, stop)` of the timeline in one piece, or of them the first of `every` so many; see `read`.
+    """The frames `[start, stop)` of the timeline in one piece, or of them those `wanted`; see `read`.
 
+    `wanted` has numbers of the timeline's frames, ascending; ValueError where one is not in the stretch or comes twice.
     `look` is called for each frame that is decoded on the way, and ends the reading by raising. `room` gives the memory
     that they are put into, as `empty_frames` does.
     """
     _check(timeline, start, stop)
     format = timeline.format
-    whole = room(-(-(stop - start) // every), format.width, format.height, format.coding.colour)
-    for index, frame in enumerate(_frames(timeline, start, stop, open_object, look)):
-        if index % every == 0:
-            copy_into(whole, index // every, frame, format.coding.rotation // 90)
+    kept = range(start, stop) if wanted is None else wanted
+    places = {number: place for place, number in enumerate(kept)}
+    if not kept or list(places) != sorted(kept) or not start <= kept[0] <= kept[-1] < stop:
+        raise ValueError(f"the frames wanted must ascend inside [{start}, {stop}), got {list(kept)}")
+    whole = room(len(kept), format.width, format.height, format.coding.colour)
+    for number, frame in enumerate(_frames(timeline, start, stop, open_object, look), start):
+        if number in places:
+            copy_into(whole, places[number], frame, format.coding.rotation // 90)
     return whole
 
 

@@ -61,6 +61,7 @@ def bring_home(
     size_multiple: int = 2,
     max_seconds: float = 600,
     progress: Callable[[float], None] = lambda part: None,
+    begins: Callable[[int], None] = lambda pts: None,
 ) -> tuple[Encoded, VideoFormat, tuple[str, ...]]:
     """Decodes `source` and encodes it in house format at `path`; returns what was written and what was changed.
 
@@ -68,7 +69,8 @@ def bring_home(
     sample aspect are applied; interlaced frames are made progressive; sizes are cropped to `size_multiple` at the
     middle. Colours are converted to BT.709 limited range from the matrix and range that are tagged; where none is,
     from BT.601 up to 1024x576 and from BT.709 above, in limited range. Memory holds a few frames.
-    `progress` is told how much is done, 0 to 1, after each frame; what it raises ends the work.
+    `progress` is told how much is done, 0 to 1, after each frame; what it raises ends the work. `begins` is told once
+    when the first frame that can be decoded is shown, in the stream's units, where the container has times.
 
     Raises MediaError where the file is no video (see `probe`), is longer than `max_seconds`, or is broken (`Breaks`):
     the message then names the second. Nothing is left at `path`. With a survey that knows of the broken place, what can
@@ -81,6 +83,8 @@ def bring_home(
     remarks = list(_remarks(found, format))
     with open_video(source) as (container, stream):
         decoded: Iterable[VideoFrame] = _decode(container, stream, found.pts, remarks)
+        if found.pts:
+            decoded = _noted(decoded, begins)
         if found.broken:
             decoded = _up_to_the_break(decoded, found.num_frames)
         if found.interlaced:
@@ -123,6 +127,13 @@ def _decode(
 
 def _failed(seconds: float | None) -> str:
     return f"the video is broken: decoding failed at {seconds or 0:.2f} s"
+
+
+def _noted(decoded: Iterable[VideoFrame], begins: Callable[[int], None]) -> Iterator[VideoFrame]:
+    for number, frame in enumerate(decoded):
+        if not number and frame.pts is not None:
+            begins(frame.pts)
+        yield frame
 
 
 def _up_to_the_break(decoded: Iterable[VideoFrame], num_frames: int) -> Iterator[VideoFrame]:

@@ -46,7 +46,13 @@ class Seam:
         return cls(data["frame"], data["jump"], data["motion"], data["sharpness"], data["colour"])
 
 
-def measure(before: Frames, after: Frames, frame: int) -> Seam:
+def measure(
+    before: Frames,
+    after: Frames,
+    frame: int,
+    before_lengths: Sequence[float] | None = None,
+    after_lengths: Sequence[float] | None = None,
+) -> Seam:
     """Measures the seam between up to a second of frames before it and up to a second after.
 
     A step is the mean absolute difference of luma, 0 to 255. `jump` is the step from `before[-1]` to `after[0]` over
@@ -55,15 +61,18 @@ def measure(before: Frames, after: Frames, frame: int) -> Seam:
     optical flow (DIS) at a width of 240 pixels, `sharpness` the variance of the Laplacian of luma, both sampled at up
     to 8 places a side and floored, so that still beside still, and black beside black, give 1; `motion` is 1 where a
     side has only one frame. `colour` is CIEDE2000 between the two sides' mean Lab colours.
+    Where frames are not equally far apart, a side's lengths say how far each step inside it is, in steps of the rate
+    that both are compared at: a step counts, and a flow, by its length.
     Raises ValueError where the sizes differ or a side is empty.
     """
     if (before.width, before.height) != (after.width, after.height) or not before.num_frames * after.num_frames:
         raise ValueError(f"a seam needs frames of one size on both sides, got {before} and {after}")
     before, after = to_yuv(before), to_yuv(after)
+    motions = _motion(before.planes[0], before_lengths), _motion(after.planes[0], after_lengths)
     return Seam(
         frame=frame,
-        jump=round(_jump(before.planes[0], after.planes[0]), 4),
-        motion=round(_ratio(_motion(before.planes[0]), _motion(after.planes[0]), FLOW_FLOOR), 4),
+        jump=round(_jump(before.planes[0], after.planes[0], before_lengths, after_lengths), 4),
+        motion=round(_ratio(*motions, FLOW_FLOOR), 4),
         sharpness=round(_ratio(_sharpness(before.planes[0]), _sharpness(after.planes[0]), SHARPNESS_FLOOR), 4),
         colour=round(ciede2000(_mean_lab(before), _mean_lab(after)), 4),
     )
@@ -79,12 +88,14 @@ def _step(left: Plane, right: Plane) -> float:
     return float(cv2.norm(left, right, cv2.NORM_L1)) / left.size
 
 
-def _steps(luma: Plane) -> list[float]:
-    return [_step(luma[i], luma[i + 1]) for i in range(len(luma) - 1)]
+def _steps(luma: Plane, lengths: Sequence[float] | None) -> list[float]:
+    return [_step(luma[i], luma[i + 1]) / (lengths[i] if lengths else 1) for i in range(len(luma) - 1)]
 
 
-def _jump(before: Plane, after: Plane) -> float:
-    own = _steps(before) or _steps(after) or [0.0]
+def _jump(
+    before: Plane, after: Plane, before_lengths: Sequence[float] | None, after_lengths: Sequence[float] | None
+) -> float:
+    own = _steps(before, before_lengths) or _steps(after, after_lengths) or [0.0]
     return _step(before[-1], after[0]) / max(float(np.median(own)), STEP_FLOOR)
 
 
@@ -93,16 +104,16 @@ def _places(num_frames: int) -> Sequence[int]:
     return sorted({int(place) for place in np.linspace(0, num_frames - 1, min(SAMPLES, num_frames)).round()})
 
 
-def _motion(luma: Plane) -> float | None:
+def _motion(luma: Plane, lengths: Sequence[float] | None) -> float | None:
     if len(luma) < 2:
         return None
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    lengths = []
+    flows = []
     for place in _places(len(luma) - 1):
         left, right = proxy(luma[place], PROXY_WIDTH), proxy(luma[place + 1], PROXY_WIDTH)
         field = flow.calc(left, right, None)  # type: ignore[call-overload]
-        lengths.append(float(np.hypot(field[..., 0], field[..., 1]).mean()))
-    return float(np.mean(lengths))
+        flows.append(float(np.hypot(field[..., 0], field[..., 1]).mean()) / (lengths[place] if lengths else 1))
+    return float(np.mean(flows))
 
 
 def _sharpness(luma: Plane) -> float:

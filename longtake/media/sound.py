@@ -52,7 +52,7 @@ class Run:
 
 
 def sound_track(timeline: Timeline, open_object: Opener) -> SoundTrack | None:
-    """The sound of a timeline; None where no segment has any. Raises FaultError where an object can't be read."""
+    """The sound of a timeline; None where none is heard. Raises FaultError where an object can't be read."""
     runs = runs_of(timeline)
     if not runs:
         return None
@@ -198,7 +198,7 @@ def read_packets(container: InputContainer, stream: AudioStream, start: int, key
 
 
 def runs_of(timeline: Timeline) -> list[Run]:
-    """The stretches of a timeline that have sound, in order of time."""
+    """The stretches of a timeline that have sound, in order of time; not those that end before theirs begins."""
     runs: list[Run] = []
     at = Fraction(0)
     for segment in timeline.segments:
@@ -212,4 +212,4 @@ def runs_of(timeline: Timeline) -> list[Run]:
             else:
                 runs.append(run)
         at = end
-    return runs
+    return [run for run in runs if run.zero < run.stop]

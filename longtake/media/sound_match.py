@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,6 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
-from longtake.errors import FaultError
 from longtake.media.encode import MP4_OPTIONS
 from longtake.media.objects import Opener
 from longtake.media.output import whole_file
@@ -52,36 +52,35 @@ def unlike_sounds(timeline: Timeline, track: SoundTrack) -> tuple[Unlike, ...]:
 
 def code_alike(
     track: SoundTrack, unlike: Unlike, open_object: Opener, path: Path, alive: Callable[[], None] = lambda: None
-) -> Fraction:
+) -> Fraction | None:
     """Encodes what is heard of an object as `track.sound` is coded, to an MP4 at `path` under the same header.
 
-    Returns when its first sample is played, in seconds after pts 0 of the object. `alive` is called for each packet;
-    what it raises ends the work. Memory holds one packet. Raises FaultError where an object can't be read.
+    Returns when its first sample is played, in seconds after pts 0 of the object; None, and no file, where nothing of
+    it can be decoded. `alive` is called for each packet; what it raises ends the work. Memory holds one packet. Raises
+    FaultError where an object can't be read.
     """
     start, stop = unlike.start - MARGIN_SECONDS, unlike.stop + MARGIN_SECONDS
     own, rate = track.sounds[unlike.key], track.sound.rate
-    first: int | None = None
-    with (
-        open_sound(open_object, unlike.key) as (container, stream),
-        whole_file(path) as part,
-        av.open(str(part), "w", format="mp4", options=MP4_OPTIONS) as output,
-    ):
-        assert isinstance(output, OutputContainer)
-        coded = track.add_to(output)
+    with open_sound(open_object, unlike.key) as (container, stream):
         packets = read_packets(container, stream, int(start * own.rate), unlike.key)
         heard = _decoded(own, stream, packets, stop)
-        for packet in _encoded(track.sound, ((_as_loud(frame, track.sound), time) for frame, time in heard)):
-            alive()
-            assert packet.pts is not None
-            if first is None:
-                first = packet.pts
-            packet.duration = track.sound.num_samples(bytes(packet))
-            packet.pts = packet.dts = packet.pts - first
-            packet.time_base = track.time_base
-            packet.stream = coded
-            output.mux_one(packet)
-        if first is None:
-            raise FaultError(f"object {unlike.key} has no sound from {float(start):.2f} s on")
+        encoded = _encoded(track.sound, ((_as_loud(frame, track.sound), time) for frame, time in heard))
+        head = next(encoded, None)
+        if head is None:
+            return None
+        assert head.pts is not None
+        first = head.pts
+        with whole_file(path) as part, av.open(str(part), "w", format="mp4", options=MP4_OPTIONS) as output:
+            assert isinstance(output, OutputContainer)
+            coded = track.add_to(output)
+            for packet in chain([head], encoded):
+                alive()
+                assert packet.pts is not None
+                packet.duration = track.sound.num_samples(bytes(packet))
+                packet.pts = packet.dts = packet.pts - first
+                packet.time_base = track.time_base
+                packet.stream = coded
+                output.mux_one(packet)
     return Fraction(first, rate)
 
 

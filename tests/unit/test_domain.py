@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from longtake import errors
 from longtake.errors import ConflictError, OrderError
 from longtake.orders import KeyFrame, Order, parse_aspect_ratio, parse_frame_rate, parse_resolution
-from longtake.planning import Capabilities, Extent, outline, plan, stride
+from longtake.planning import Capabilities, Extent, outline, plan
 from longtake.timeline import Segment, Sound, Stamps, Timeline
 from longtake.video import CELLS, Cell, Coding, Colour, VideoFormat
 
@@ -365,10 +365,81 @@ def test_a_bridge_of_two_rates_has_the_slower_one_and_lasts_as_long_as_both_do()
         assert made.extent.num_frames == round(made.seconds * ntsc.frame_rate)
 
 
-@pytest.mark.parametrize(("rate", "wanted"), [(24, 1), (30, 1), (Fraction(24000, 1001), 1), (48, 2), (60, 2), (120, 5)])
-def test_of_a_faster_rate_engines_are_shown_how_it_moves_at_the_slower_one(rate: Fraction, wanted: int) -> None:
-    fast = Timeline(replace(FORMAT, frame_rate=Fraction(rate)), (Segment("a", "x", 0, 90, (0,)),))
-    assert stride(fast.at_rate(FORMAT.frame_rate), 30, 90, FORMAT.frame_rate) == wanted
+BRIDGES = [(30, 24), (60, 24), (60, 25), (50, 30), (120, 12), (25, 24), (30, Fraction(24000, 1001)), (48, 24)]
+
+
+@pytest.mark.parametrize(("fast", "slow"), BRIDGES)
+@pytest.mark.parametrize("end", ["before", "after"])
+def test_of_a_faster_rate_engines_are_shown_how_it_moves_at_the_slower_one(
+    fast: int, slow: int | Fraction, end: str
+) -> None:
+    """A pan's place is its time: what is shown has the pan's speed, on the whole and nowhere half a frame off."""
+    made = replace(FORMAT, frame_rate=Fraction(slow))
+    long = Timeline(replace(FORMAT, frame_rate=Fraction(fast)), (Segment("a", "x", 0, 20 * fast, (0,)),)).at_rate(
+        made.frame_rate
+    )
+    own = Timeline(made, (Segment("b", "y", 0, 20 * int(slow), (0,)),))
+    back = end == "before"
+    order = Order(before=replace(VIDEO, at=Fraction(11)), after=replace(VIDEO, at=Fraction(7)))
+    planned = plan(order, long if back else own, own if back else long, MOTION)
+    stretches = planned.context_before, planned.context_after
+    start, stop = stretches[0 if back else 1] or (0, 0)
+    own_start, own_stop = stretches[1 if back else 0] or (0, 0)
+    shown = long.paced(start, stop, back=back)
+    assert shown[-1 if back else 0] == (11 * fast - 1 if back else 7 * fast)  # what is next to the new part
+    assert abs(len(shown) - (own_stop - own_start)) <= 1
+    assert abs((long.time_of(shown[-1]) - long.time_of(shown[0])) * slow / (len(shown) - 1) - 1) < Fraction(3, 100)
+    anchor = shown[-1] if back else shown[0]
+    for k, number in enumerate(shown[::-1] if back else shown):
+        assert abs(abs(long.time_of(number) - long.time_of(anchor)) - Fraction(k) / slow) <= Fraction(1, 2 * fast)
+
+
+@given(timelines(), st.data())
+def test_frames_are_picked_in_order_none_twice_and_all_where_they_are_equally_long(
+    given_one: Timeline, data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, given_one.num_frames - 1))
+    stop = data.draw(st.integers(start + 1, given_one.num_frames))
+    for back in (True, False):
+        found = given_one.paced(start, stop, back=back)
+        assert found == sorted(set(found))
+        assert start <= found[0] <= found[-1] < stop
+        assert found[-1 if back else 0] == (stop - 1 if back else start)
+        if given_one.stamps_of(start, stop) is None:
+            assert found == list(range(start, stop))
+
+
+@given(timelines(), st.integers(1, 300), st.data())
+def test_a_stretch_is_as_long_as_asked_for_and_has_no_fewer_frames(
+    given_one: Timeline, wanted: int, data: st.DataObject
+) -> None:
+    frame = data.draw(st.integers(0, given_one.num_frames))
+    first, last = given_one.reach(frame, wanted, back=True), given_one.reach(frame, wanted, back=False)
+    assert 0 <= first <= max(0, frame - wanted)
+    assert min(given_one.num_frames, frame + wanted) <= last <= given_one.num_frames
+    if given_one.stamps_of(0, given_one.num_frames) is None:
+        assert (first, last) == (max(0, frame - wanted), min(given_one.num_frames, frame + wanted))
+
+
+def test_frames_that_are_shown_for_longer_than_a_step_are_all_picked() -> None:
+    """Footage that stands for seconds, as recordings of screens do: a repeated frame would be a freeze."""
+    pts = tuple(accumulate([10, 10, 3000, 10, 900, 10, 10], initial=0))
+    slow = Timeline(FORMAT, (Segment("a", "x", 0, 7, (0,), Stamps(Fraction(1, 240), pts)),))
+    assert slow.paced(0, 7, back=True) == slow.paced(0, 7, back=False) == list(range(7))
+    assert (slow.reach(7, 5, back=True), slow.reach(0, 5, back=False)) == (2, 5)
+    burst = slow.segments[0], Segment("b", "y", 0, 48, (0,), Stamps(Fraction(1, 240), tuple(range(0, 49 * 4, 4))))
+    assert Timeline(FORMAT, burst).paced(2, 55, back=True)[:3] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_of_frames_whose_own_times_vary_about_the_rate_none_is_passed_over(back: bool) -> None:
+    """A telephone's: one left out would be a jerk that is not in the footage."""
+    dice = Random(3)
+    pts = tuple(accumulate((42 + dice.randint(-12, 12) for _ in range(300)), initial=0))
+    own = Timeline(FORMAT, (Segment("a", "x", 0, 300, (0,), Stamps(Fraction(1, 1008), pts)),))
+    assert own.reach(200, 120, back=back) == (80 if back else 300)
+    start, stop = (80, 200) if back else (180, 300)
+    assert own.paced(start, stop, back=back) == list(range(start, stop))
 
 
 def test_a_timeline_beside_another_rate_keeps_the_times_of_its_frames() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -57,12 +58,23 @@ def test_random_stretches_equal_a_full_linear_decode(scene: tuple[Path, Timeline
         assert same(read_all(joined, start, stop, opener(folder)), expected[start:stop]), (start, stop)
 
 
-@pytest.mark.parametrize("every", [2, 3, 7, 200])
-def test_of_every_few_frames_only_the_first_is_kept(scene: tuple[Path, Timeline, Frames], every: int) -> None:
+@pytest.mark.parametrize("wanted", [[5, 7, 10, 12, 15, 79], list(range(6, 80, 3)), [60], range(5, 80)])
+def test_of_a_stretch_only_the_frames_wanted_are_kept(
+    scene: tuple[Path, Timeline, Frames], wanted: Sequence[int]
+) -> None:
     folder, joined, expected = scene
-    found = read_all(joined, 5, 80, opener(folder), every=every)
-    assert same(found, expected[5:80:every])
+    found = read_all(joined, 5, 80, opener(folder), wanted=wanted)
+    assert same(found, concatenate(expected[number : number + 1] for number in wanted))
     assert found.planes[0].base is None  # no others are held behind them
+
+
+@pytest.mark.parametrize("wanted", [[], [4, 6], [7, 80], [6, 6], [9, 7]])
+def test_frames_wanted_outside_of_the_stretch_or_out_of_order_are_refused(
+    scene: tuple[Path, Timeline, Frames], wanted: list[int]
+) -> None:
+    folder, joined, _ = scene
+    with pytest.raises(ValueError, match="must ascend inside"):
+        read_all(joined, 5, 80, opener(folder), wanted=wanted)
 
 
 def test_random_stretches_of_kept_footage_with_b_frames_and_times_of_its_own_equal_a_linear_decode(

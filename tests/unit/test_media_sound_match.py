@@ -7,12 +7,17 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.container import OutputContainer
+from av.packet import Packet
 
-from longtake.errors import Cancelled, FaultError
+from longtake.errors import Cancelled
+from longtake.joining import match_sound
 from longtake.media.sound import SoundTrack, sound_track
-from longtake.media.sound_match import Unlike, code_alike, unlike_sounds, with_sounds
+from longtake.media.sound_match import code_alike, unlike_sounds, with_sounds
+from longtake.store import Store
 from longtake.timeline import Segment, Sound, Timeline
 from tests.footage import opener
 from tests.sounds import FRAME_RATE, Samples, heard, mux_sound, tones, write_video
@@ -49,6 +54,7 @@ def matched(shelf: Shelf, timeline: Timeline, key: str) -> Timeline:
     made = {}
     for unlike in unlike_sounds(timeline, track):
         start = code_alike(track, unlike, opener(shelf.folder), shelf.folder / key)
+        assert start is not None
         made[unlike.key] = Sound(key, start)
     return with_sounds(timeline, made)
 
@@ -101,6 +107,7 @@ def test_only_what_is_heard_of_it_is_encoded(shelf: Shelf) -> None:
     start = shelf.sounds["mp3"].start
     assert (unlike.start, unlike.stop) == (Fraction(40, 25) - start, Fraction(50, 25) - start)
     begin = code_alike(track, unlike, opener(shelf.folder), shelf.folder / "some")
+    assert begin is not None
     assert 0.9 < begin < unlike.start
 
 
@@ -128,7 +135,7 @@ def test_what_can_not_be_encoded_alike_is_left_out(shelf: Shelf, monkeypatch: py
     assert track.left_out == ("mp3",)
 
 
-def test_a_cancel_or_an_object_that_has_nothing_there_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_cancel_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
     timeline = Timeline(FORMAT, (shelf.segment("aac"), shelf.segment("mp3")))
     track = track_of(timeline, shelf.folder)
 
@@ -137,9 +144,52 @@ def test_a_cancel_or_an_object_that_has_nothing_there_leaves_no_file(shelf: Shel
 
     with pytest.raises(Cancelled):
         code_alike(track, unlike_sounds(timeline, track)[0], opener(shelf.folder), tmp_path / "x", cancelled)
-    with pytest.raises(FaultError, match="mp3 has no sound from"):
-        code_alike(track, Unlike("mp3", Fraction(-9), Fraction(-8)), opener(shelf.folder), tmp_path / "x")
     assert not list(tmp_path.iterdir())
+
+
+def stored(store: Store, shelf: Shelf, key: str, begins: Fraction) -> Timeline:
+    """One segment whose sound is kept in a store."""
+    store.put(f"sounds/{key}", (shelf.folder / key).read_bytes())
+    return Timeline(FORMAT, (Segment("u", "video", 0, NUM_FRAMES, (0,), sound=Sound(f"sounds/{key}", begins)),))
+
+
+@pytest.mark.parametrize("unheard_first", [False, True])
+@pytest.mark.parametrize("begins", [2, 4], ids=["right behind its last frame", "long after it"])
+def test_sound_that_is_never_heard_is_neither_encoded_nor_spoken_of(
+    shelf: Shelf, tmp_path: Path, unheard_first: bool, begins: int
+) -> None:
+    store = Store.in_folder(tmp_path)
+    sounding, late = stored(store, shelf, "aac", Fraction(0)), stored(store, shelf, "mp3", Fraction(begins))
+    before, after = (late, sounding) if unheard_first else (sounding, late)
+    assert match_sound("x", before, NUM_FRAMES, after, 0, store, lambda *_: None) == (before, after, ())
+    track = track_of(before + after, tmp_path)
+    assert (track.sound.codec, track.left_out) == ("aac", ())
+    assert sound_track(late, store.open) is None
+
+
+def test_sound_that_is_cut_off_before_it_begins_is_not_encoded(shelf: Shelf, tmp_path: Path) -> None:
+    store = Store.in_folder(tmp_path)
+    late, sounding = stored(store, shelf, "mp3", Fraction(1)), stored(store, shelf, "aac", Fraction(0))
+    assert match_sound("x", late, 25, sounding, 0, store, lambda *_: None) == (late, sounding, ())
+    assert match_sound("x", late, 26, sounding, 0, store, lambda *_: None)[2]
+
+
+def test_sound_of_which_nothing_can_be_decoded_is_left_out(shelf: Shelf, tmp_path: Path) -> None:
+    noise = shelf.folder / "noise"
+    with av.open(str(shelf.folder / "flac")) as source, av.open(str(noise), "w", format="mp4") as output:
+        assert isinstance(output, OutputContainer)
+        copy = output.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.size and packet.pts is not None:
+                made = Packet(bytes(packet) if packet.pts < 55_000 else bytes(packet.size))
+                made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+                made.time_base, made.stream = packet.time_base, copy
+                output.mux(made)
+    store = Store.in_folder(tmp_path)
+    before, after = stored(store, shelf, "aac", Fraction(0)), stored(store, shelf, "noise", Fraction(0))
+    assert match_sound("x", before, NUM_FRAMES, after, 46, store, lambda *_: None) == (before, after, ())
+    assert sorted(store.keys("")) == ["sounds/aac", "sounds/noise"]
+    assert match_sound("x", before, NUM_FRAMES, after, 0, store, lambda *_: None)[2]
 
 
 def test_a_segment_from_before_is_read_as_it_was_written(shelf: Shelf) -> None:

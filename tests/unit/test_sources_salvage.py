@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import av
+import numpy as np
 import pytest
+from av.packet import Packet
 
 from longtake.errors import MediaError
 from longtake.footage import Footage
+from longtake.media.bring import Brought, bring
 from longtake.orders import KeyFrame, Order
 from longtake.planning import Capabilities, plan
 from longtake.sources import keep_footage, match
@@ -112,6 +116,47 @@ def test_a_file_of_which_no_frame_is_whole_is_refused_and_nothing_is_kept(tmp_pa
     with pytest.raises(MediaError, match="cut off or broken"):
         keep_footage(tmp_path / "in.mov", "sources/a", "upload:a", store, lambda *_: None)
     assert not list(store.keys("sources"))
+
+
+def brought(folder: Path, stamps: Sequence[int], undecodable: Sequence[int] = ()) -> Brought:
+    """Of PNG frames at `stamps` in ms, some of them broken, and sound from 0 s on."""
+    with av.open(str(folder / "in.mov"), "w") as container:
+        picture = container.add_stream("png", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "rgb24"
+        picture.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("pcm_s16le", rate=48000, layout="mono")
+        frames = [frame.reformat(format="rgb24") for frame in video_frames(moving(len(stamps), 64, 48))]
+        for frame, pts in zip(frames, stamps, strict=True):
+            frame.pts, frame.time_base = pts, Fraction(1, 1000)
+        packets = [packet for frame in [*frames, None] for packet in picture.encode(frame)]
+        for number, packet in enumerate(packets):
+            if number in undecodable:
+                noise = Packet(bytes(packet.size))
+                noise.pts, noise.dts, noise.duration = packet.pts, packet.dts, packet.duration
+                noise.time_base, noise.stream, noise.is_keyframe = packet.time_base, picture, True
+                packet = noise
+            container.mux(packet)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 96_000), np.int16), "s16", "mono")
+        samples.sample_rate, samples.pts, samples.time_base = 48000, 0, Fraction(1, 48000)
+        container.mux([*sound.encode(samples), *sound.encode(None)])
+    return bring(lambda _: None, folder / "in.mov", folder / "picture.mp4", folder / "sound.mp4")
+
+
+@pytest.mark.parametrize("steps", [(40, 40, 40), (95, 40, 40)], ids=["constant rate", "variable rate"])
+@pytest.mark.parametrize(
+    ("undecodable", "first"),
+    [((25,), 0), (range(10), 10), ((*range(10), 25), 10)],
+    ids=["in the middle", "at the start", "at both"],
+)
+def test_what_can_not_be_decoded_does_not_shift_the_sound(
+    undecodable: Sequence[int], first: int, steps: tuple[int, ...], tmp_path: Path
+) -> None:
+    stamps = [sum(steps[place % 3] for place in range(number)) for number in range(50)]
+    whole = brought(tmp_path, stamps)
+    made = brought(tmp_path, stamps, undecodable)
+    assert (made.segment.num_frames < whole.segment.num_frames, bool(made.segment.broken)) == (True, 25 in undecodable)
+    assert whole.sound_start is not None
+    assert made.sound_start == whole.sound_start - Fraction(stamps[first], 1000)
 
 
 def test_a_whole_file_is_not_called_broken(tmp_path: Path) -> None:
