@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import IO, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from longtake.errors import FaultError, LongtakeError, MediaError
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 SECONDS = 30.0
 """How long a call may take, in all and of processor time, unless the caller says otherwise."""
+READ_BYTES_PER_SECOND = 20 << 20
+"""A file is given the more time to be looked at, the larger it is."""
 MEMORY_BYTES = 4 << 30
 """Of address space: what libraries reserve counts too."""
 MOST_CALLS = 200
@@ -66,6 +69,11 @@ class _Task(NamedTuple):
     seconds: float
     tells: bool = False
     """Whether it is given, as its first argument, whom to tell of its progress."""
+
+
+def seconds_for(path: Path, least: float = SECONDS) -> float:
+    """How long it may take to look at a file, or from one sign of life to the next."""
+    return least + path.stat().st_size / READ_BYTES_PER_SECOND
 
 
 class Confined:

@@ -5,8 +5,8 @@ Frames are decoded, worked on and encoded a batch at a time, as new ones are. Th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from longtake.footage import Source, Tell, segment_key, sound_key, work_file
 from longtake.frames import Frames, Plane
 from longtake.media.colour import meaning
 from longtake.media.decode import read
-from longtake.media.encode import closed, encode
+from longtake.media.encode import closed
 from longtake.media.planes import batch_length
 from longtake.media.scaling import Scaler
 from longtake.media.sound_lift import lift_sound
@@ -25,9 +25,9 @@ from longtake.media.stills import fit
 from longtake.orders import Order
 from longtake.placing import Placement, Rectangle, part_seen, place
 from longtake.planning import Plan
-from longtake.rendering import Rendered
+from longtake.rendering import Rendered, encode_segment
 from longtake.store import Store
-from longtake.timeline import Segment, Sound, Timeline
+from longtake.timeline import Sound, Timeline
 from longtake.video import Colour, Still, VideoFormat
 from longtake.watching import Live
 
@@ -55,15 +55,11 @@ def edit(
         frames, notes = _placed(read(timeline, 0, num_frames, store.open), placed, (given.width, given.height)), ()
     stamps = timeline.stamps_of(0, num_frames) if timeline else None
     publish = Live(id, plan, None, None, store).publish if live and stamps is None else None
-    key = segment_key(id)
-    with closed(frames), work_file(store, key) as path:
-        encoded = encode(_told(frames, num_frames, tell), format, path, stamps, publish)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        store.put_file(key, path)
+    told = _told(frames, num_frames, tell)
+    with closed(frames):
+        segment, sha256 = encode_segment(segment_key(id), id, told, format, store, stamps=stamps, publish=publish)
     sound = _sound(id, timeline, store, tell) if timeline else None
-    segment = Segment(id, key, 0, encoded.num_frames, encoded.key_frames, stamps, sound=sound)
-    return Rendered(segment, None, None, notes, None, sha256)
+    return Rendered(replace(segment, sound=sound), None, None, notes, None, sha256)
 
 
 def _placed(frames: Iterator[Frames], placed: Placement, size: tuple[int, int]) -> Iterator[Frames]:

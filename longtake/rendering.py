@@ -96,7 +96,9 @@ def render(
     with closed(engine.render(shot, report)) as made:
         planar = _exactly(shot.num_frames, made, shot.format.coding.colour)
         frames = fit_colour(planar, shot.num_frames, frame_rate, *footage, notes.append)
-        segment, sha256 = _encode(segment_key(id, take), id, mirror.watch(frames), shot.format, store, publish=publish)
+        segment, sha256 = encode_segment(
+            segment_key(id, take), id, mirror.watch(frames), shot.format, store, publish=publish
+        )
     give_back()  # what rendering took
     if tail:
         notes.append(f"Encoded again: {_frames(tail)} ahead of the cut, which can't be decoded without later ones.")
@@ -188,7 +190,7 @@ def _again(
         return None
     stamps = timeline.stamps_of(start, stop)
     frames = read(timeline, start, stop, store.open)
-    segment = _encode(key, timeline.owner_of(start), frames, format, store, stamps=stamps)[0]
+    segment = encode_segment(key, timeline.owner_of(start), frames, format, store, stamps=stamps)[0]
     return replace(segment, sound=timeline.sound_of(start))
 
 
@@ -211,7 +213,7 @@ def _exactly(num_frames: int, frames: Iterator[Frames], colour: Colour) -> Itera
         raise FaultError(f"the engine was asked for {num_frames} frames and gave {gave}")
 
 
-def _encode(
+def encode_segment(
     key: str,
     owner: str,
     frames: Iterator[Frames],

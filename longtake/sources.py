@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from longtake.confined import Confined
+from longtake.confined import Confined, seconds_for
 from longtake.errors import CallerError, FetchError, MediaError, UnknownError
 from longtake.fetch import Fetcher
 from longtake.footage import Footage, Tell, work_file
@@ -35,7 +35,6 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 """A server that asks for more patience than this is not asked again."""
 LOOK_AT_SECONDS = 60.0
-READ_BYTES_PER_SECOND = 20 << 20
 MOST_MEMORY_BYTES = 6 << 30
 """Of address space, for a child that opens a file: the largest pictures, decoded and encoded."""
 
@@ -102,7 +101,9 @@ def keep_still(path: Path, key: str, store: Store, *, max_pixels: int, confined:
     """
     with work_file(store, key) as upright:
         if confined:
-            width, height = confined.call(normalise, _seconds_for(path), path, upright, max_pixels=max_pixels)
+            width, height = confined.call(
+                normalise, seconds_for(path, LOOK_AT_SECONDS), path, upright, max_pixels=max_pixels
+            )
         else:
             width, height = normalise(path, upright, max_pixels=max_pixels)
         store.put_file(key, upright)
@@ -123,7 +124,7 @@ def keep_footage(
     with TemporaryDirectory(prefix="bring-", dir=folder, ignore_cleanup_errors=True) as work:  # a child may die in it
         picture, sound = Path(work) / "picture.mp4", Path(work) / "sound.mp4"
         if confined:
-            brought = confined.follow(bring, _seconds_for(path), hear, path, picture, sound)
+            brought = confined.follow(bring, seconds_for(path, LOOK_AT_SECONDS), hear, path, picture, sound)
         else:
             brought = bring(hear, path, picture, sound)
         segment = replace(brought.segment, owner=owner, key=f"{stem}.mp4")
@@ -134,11 +135,6 @@ def keep_footage(
     footage = Footage(Timeline(brought.format, (segment,)), converted=brought.converted)
     store.put(f"{stem}.json", json.dumps(footage.to_json()).encode())
     return footage
-
-
-def _seconds_for(path: Path) -> float:
-    """How long a file may take to be looked at, or from one sign of life to the next."""
-    return LOOK_AT_SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
 
 
 def match(

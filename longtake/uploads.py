@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from longtake.confined import SECONDS, Confined
+from longtake.confined import Confined, seconds_for
 from longtake.errors import MediaError, OrderError, StoreError
 from longtake.fetch import FetchRules, decode_data
 from longtake.incoming import Incoming, PartialFile
@@ -21,8 +21,6 @@ from longtake.planning import Extent
 from longtake.records import PartialUpload, Records, Upload
 from longtake.store import Store
 
-READ_BYTES_PER_SECOND = 20 << 20
-"""A file is given the more time to be looked at, the larger it is."""
 log = logging.getLogger(__name__)
 
 
@@ -130,7 +128,7 @@ class Uploads:
         num_bytes, upright = path.stat().st_size, path.with_suffix(".upright")
         try:
             width, height = self._confined.call(
-                normalise, _seconds_for(path), path, upright, max_pixels=self._max_still_pixels
+                normalise, seconds_for(path), path, upright, max_pixels=self._max_still_pixels
             )
             self._store.put_file(f"uploads/{id}.png", upright)
         finally:
@@ -150,7 +148,7 @@ class Uploads:
                 raise MediaError(f"neither an image nor a video: {not_an_image}; {not_a_video}") from None
 
     def _keep_video(self, id: str, account: str, path: Path, sha256: str) -> Upload:
-        found = self._confined.call(probe, _seconds_for(path), path)
+        found = self._confined.call(probe, seconds_for(path), path)
         num_bytes, key = path.stat().st_size, f"uploads/{id}.video"
         self._store.put_file(key, path)
         made, now = found.format, time.time()
@@ -164,8 +162,3 @@ class Uploads:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _seconds_for(path: Path) -> float:
-    """How long it may take to look at a file."""
-    return SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
