@@ -8,6 +8,9 @@ INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/py
 # The JavaScript clients that tests drive, where there is npm; without it those tests are skipped, and say so.
 NODE_CLIENTS := $(if $(shell command -v npm),tests/clients/node_modules/.installed)
 
+# The S3 server that tests start: what it needs can't live beside what we need.
+S3_SERVER := $(VENV)/s3-server
+
 .PHONY: help demo serve test check format bench bench-motion openapi lock clean
 
 help:  ## show this list
@@ -19,7 +22,7 @@ demo: $(VENV)/.run  ## make a video longer through the HTTP API, and show it (IN
 serve: $(VENV)/.run  ## start the server (ARGS="--port 9000 --data DIR")
 	$(BIN)/longtake serve $(ARGS)
 
-test: $(VENV)/.dev $(NODE_CLIENTS)  ## run the tests (ARGS="-k seam")
+test: $(VENV)/.dev $(S3_SERVER)/.installed $(NODE_CLIENTS)  ## run the tests (ARGS="-k seam")
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts
@@ -43,7 +46,9 @@ openapi: $(VENV)/.run  ## write docs/openapi/, the document of each protocol, fr
 
 lock:  ## bring the lock files up to date (needs uv, and npm)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build -o requirements/run.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build --extra traces -c requirements/run.lock -o requirements/traces.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build --group dev -c requirements/run.lock -o requirements/dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/s3.in -o requirements/s3.lock
 	cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 clean:  ## remove what the other targets made
@@ -62,6 +67,11 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 	$(INSTALL) --require-hashes -r requirements/dev.lock
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
+
+$(S3_SERVER)/.installed: requirements/s3.lock | $(BIN)/python
+	$(PYTHON) -m venv $(S3_SERVER)
+	$(subst $(BIN),$(S3_SERVER)/bin,$(INSTALL)) --require-hashes -r requirements/s3.lock
+	@touch $@
 
 tests/clients/node_modules/.installed: tests/clients/package-lock.json
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel error

@@ -22,6 +22,7 @@ NTSC_RATES = {23.976: 24000, 29.97: 30000, 47.952: 48000, 59.94: 60000, 119.88: 
 MOST_RATE_DENOMINATOR = 1001
 """Of a frame rate: that of the NTSC rates. Numerators up to 120 × 1001 fit every container's 32 bits."""
 MOST_TAKES = 4
+MOST_PRIORITY = 9
 MOST_RESIZED = 16384
 """Pixels: how large a source may be made, and how far off it may be put."""
 SOUNDS = ("silence", "continue")
@@ -152,6 +153,8 @@ class Order:
     sound: Literal["silence", "continue"] = "silence"
     """Under the new part: none, or ambient sound that goes on from the footage's own."""
     callback_url: str | None = None
+    priority: int = 0
+    """Among the waiting orders of its account those with a greater one go first; across accounts it says nothing."""
     edit: Edit | None = None
     """Frames that are there are made anew: those of `before`, which is all that stands beside it. An image is shown for
     `seconds`; a video keeps its length, its rate and its sound. None: new frames are rendered."""
@@ -172,6 +175,8 @@ class Order:
             raise OrderError(f"takes must be from 1 to {MOST_TAKES}, got {self.takes}", field="takes")
         if self.sound not in SOUNDS:
             raise OrderError(f"sound must be {' or '.join(SOUNDS)}, got {self.sound[:80]}", field="sound")
+        if not 0 <= self.priority <= MOST_PRIORITY:
+            raise OrderError(f"priority must be from 0 to {MOST_PRIORITY}, got {self.priority}", field="priority")
         self._check_ends()
 
     def _check_ends(self) -> None:
