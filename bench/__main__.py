@@ -73,7 +73,9 @@ def main() -> None:
         )
         print("| " + " | ".join(cells) + " |")
     short, long = (statistics.median(f["total"] - f["join"] for f in runs["append", repeats]) for repeats in (2, 720))
-    print(f"\nBeyond the copying, an append to 1 h takes {long / short:.2f} times what one to 10 s takes.")
+    print(f"\nBeyond the copying, an append to 1 h takes {long / short:.2f} times what one to 10 s takes.\n")
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", "bench.fleet"], check=True)
 
 
 def run(case: tuple[str, int], parent: Path, picture: Path) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from longtake.engines.motion import Motion
-from longtake.footage import Footage, Source, work_file
+from longtake.footage import Footage, Run, Source, work_file
 from longtake.joining import join, measure_seams, timeline_of
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
@@ -56,10 +56,10 @@ def main(name: str, parent: Path, picture: Path, repeats: int) -> None:
         before, after = (end.timeline if isinstance(end, Footage) else None for end in ends)
         started = time.perf_counter()
         planned = plan(order, before, after, engine.capabilities)
-        rendered = render("new", order, planned, ends[0], ends[1], engine, store, lambda *_: None)
+        rendered = render(Run("new"), order, planned, ends[0], ends[1], engine, store, lambda *_: None)
         rendered_at = time.perf_counter()
         timeline, start = timeline_of(planned, rendered)
-        _, num_bytes, _ = join("new", timeline, store)
+        _, num_bytes, _ = join(Run("new"), timeline, store)
         joined_at = time.perf_counter()
         measure_seams(planned, order, timeline, ends[0], ends[1], store)
         done = time.perf_counter()

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from bench.motion_footage import fitted, folder, joined, load, paths
 from longtake.engines.base import Capabilities, Engine, Report, Shot
 from longtake.engines.motion import Motion
-from longtake.footage import Footage
+from longtake.footage import Footage, Run
 from longtake.frames import Frames
 from longtake.joining import timeline_of
 from longtake.media.colour import to_rgb, to_yuv
@@ -213,7 +213,7 @@ def chain(footage: Footage, store: Store, engine: Engine, times: int, seconds: F
     for number in range(1, times + 1):
         order = Order(before=KeyFrame(type="video", url="clip"), seconds=seconds, seed=number)
         planned = plan(order, timeline, None, engine.capabilities)
-        made = render(f"{number}", order, planned, Footage(timeline), None, kept, store, lambda *_: None)
+        made = render(Run(f"{number}"), order, planned, Footage(timeline), None, kept, store, lambda *_: None)
         timeline, _ = timeline_of(planned, made)
         last = read_all(timeline, timeline.num_frames - rate, timeline.num_frames, store.open)
         assert kept.shot is not None

@@ -15,6 +15,7 @@ from longtake.errors import CallerError
 if TYPE_CHECKING:
     from longtake.app import House
     from longtake.records import Keys, Limits, Records
+    from longtake.settings import Settings
 
 
 @click.group()
@@ -84,7 +85,7 @@ def revoke_key(id: str, data: Path | None) -> None:
     click.echo(f"{id} is revoked")
 
 
-@click.group()
+@click.group(short_help="What clients' own addresses were told; send it again.")
 def webhooks() -> None:
     """What was told to clients' own addresses: list it, send it again, show what it is signed with."""
 
@@ -145,16 +146,25 @@ def show_secret(data: Path | None, account: str, house: bool) -> None:
 def _keys(data: Path | None) -> Keys:
     from longtake.records import Keys, migrate, open_database
 
-    database = open_database(f"sqlite:///{(_folder(data) / 'longtake.db').resolve()}")
+    database = open_database(_settings(data).database)
     migrate(database)
     return Keys(database)
 
 
 def _house(data: Path | None) -> House:
     from longtake.app import House
+
+    return House.open(_settings(data))
+
+
+def _settings(data: Path | None) -> Settings:
+    """Those of a server that was started before, so that a typo makes no new one."""
     from longtake.settings import load
 
-    return House.open(load(data=_folder(data)))
+    settings = load(data=data)
+    if settings.database_url is None and not settings.data.is_dir():
+        raise CallerError(f"there is no data folder {settings.data}; longtake serve makes one, --data names another")
+    return settings
 
 
 @contextmanager
@@ -172,16 +182,63 @@ def _records(data: Path | None) -> Iterator[Records]:
         house.database.dispose()
 
 
-def _folder(data: Path | None) -> Path:
-    from longtake.settings import load
-
-    folder = load(data=data).data
-    if not folder.is_dir():
-        raise CallerError(f"there is no data folder {folder}; longtake serve makes one, --data names another")
-    return folder
-
-
 def _local_time(seconds: float) -> str:
     from datetime import datetime
 
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    """`90s`, `15m`, `1h`, `30d` → seconds."""
+    number, unit = text[:-1], {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(text[-1:])
+    if unit is None or not number.isdecimal():
+        raise click.BadParameter(f"a number and s, m, h or d, such as 90s, 1h or 30d; got {text!r}")
+    return int(number) * unit
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be removed.")
+@click.option(
+    "--older-than", callback=_seconds, default="1h", show_default=True, help="Objects that were put so long ago."
+)
+@click.option(
+    "--events-older-than", callback=_seconds, default="30d", show_default=True, help="Events of what ended before."
+)
+@click.option("--json", "as_json", is_flag=True, help="Say it as one line of JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Name each object.")
+def gc(
+    data: Path | None, dry_run: bool, older_than: float, events_older_than: float, as_json: bool, verbose: bool
+) -> None:
+    """Remove what no video and no record needs any more. Safe while the server runs, on any machine.
+
+    Objects that nothing names; events of generations that ended long ago, but the last of each; workflows that ended
+    7 days ago; generations that were deleted 30 days ago and that nobody has extended.
+    """
+    import json
+    from contextlib import closing
+
+    from rich.console import Console
+
+    from longtake.garbage import Ages, Collector
+    from longtake.records import Records
+    from longtake.records.needed import Needs
+    from longtake.workflows.history import History
+
+    house = _house(data)
+    console = Console(stderr=True, quiet=verbose)  # its line would stand among the names
+    with closing(History(house.url)) as history, console.status("looking") as status:
+        report = Collector(
+            Records(house.database, lambda *_: None),
+            Needs(house.database),
+            house.store,
+            history,
+            Ages(objects=older_than, events=events_older_than),
+            dry_run=dry_run,
+            tell=lambda one: click.echo(f"{one.key}  {one.num_bytes}", err=as_json) if verbose else None,
+            look=lambda so_far: status.update(f"{so_far.num_seen:,} objects looked at"),
+        ).run()
+    house.database.dispose()
+    click.echo(json.dumps(report.to_json()) if as_json else "\n".join(report.lines(dry_run=dry_run)))
+    if report.num_stuck:
+        raise SystemExit(1)

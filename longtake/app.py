@@ -5,29 +5,49 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from longtake.engines.available import engines
-from longtake.errors import AuthError, CallerError
+from longtake.errors import AuthError, CallerError, DatabaseError
 from longtake.fetch import Fetcher, FetchRules, check_url, parse_networks
 from longtake.fetch.addresses import Network
-from longtake.records import Changes, Keys, Limits, Records, migrate, open_database
+from longtake.records import (
+    Changes,
+    Keys,
+    Limits,
+    Records,
+    WorkerRecords,
+    WorkerRow,
+    ahead,
+    is_postgres,
+    kept_secret,
+    migrate,
+    open_database,
+    take_turn,
+)
 from longtake.service import Service
 from longtake.settings import PREFIX, Settings, parse_models
 from longtake.store import Store
 from longtake.webhooks import Webhooks, parse_secret
 from longtake.worker import Worker, sweep_often
-from longtake.workflows import Executor, OnlyOne, Workflows, migrate_workflows
+from longtake.workflows import Executor, Workflows, database_address, locks_of, migrate_workflows
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from fastapi import FastAPI
 
+PATIENCE_SECONDS = 60.0
+"""How long a worker waits for a database that is away before it lets its run begin again."""
+
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The data folder, opened: what front and back both stand on."""
+    """The database and the store, opened: what front and back both stand on."""
 
     settings: Settings
     url: str
@@ -38,7 +58,7 @@ class House:
 
     @classmethod
     def open(cls, settings: Settings) -> House:
-        """Makes the folder and the tables where they are missing."""
+        """Makes the folder and the tables where they are missing. Raises CallerError."""
         rules = FetchRules(
             allow=_networks(settings),
             max_bytes=settings.fetch_max_bytes,
@@ -49,12 +69,26 @@ class House:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CallerError(f"can't use {folder} as the data folder: {error.strerror}", field="data") from None
-        url = f"sqlite:///{(folder / 'longtake.db').resolve()}"
+        url = settings.database
+        try:
+            database_address(url)
+        except CallerError as error:
+            name = f"{PREFIX}DATABASE_URL"
+            raise CallerError(f"{name}: {error.message}", field=name) from None
         database = open_database(url)
-        migrate(database)
-        migrate_workflows(url)
+        try:
+            migrate(database)
+            migrate_workflows(url)
+        except DatabaseError as error:
+            name = f"{PREFIX}DATABASE_URL"
+            why = str(error.__cause__ or error).partition("\n")[0]
+            raise CallerError(f"{name}: the database can't be used: {why}", field=name) from error
         limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
-        return cls(settings, url, database, Store.in_folder(folder / "objects"), Keys(database, limits), rules)
+        if settings.store_url:
+            store = Store.in_bucket(settings.store_url, folder / "scratch")
+        else:
+            store = Store.in_folder(folder / "objects")
+        return cls(settings, url, database, store, Keys(database, limits), rules)
 
     def first_key(self) -> str | None:
         """The secret of the key made now, where there was none; None where there is one already.
@@ -68,12 +102,10 @@ class House:
                 name = f"{PREFIX}API_KEY"
                 raise CallerError(f"{name} is a key that was revoked: choose another", field=name) from None
             return None
-        if self.keys.all():
-            return None
-        return self.keys.create("made at the first start")[1]
+        return self.keys.create_first("made at the first start")
 
     def secret(self) -> bytes:
-        """What links are signed with: from the settings, or made once and kept in the data folder."""
+        """What links are signed with: from the settings, or made once and kept where all servers find it."""
         if self.settings.secret:
             return self.settings.secret.encode()
         return self._kept("secret")
@@ -97,7 +129,9 @@ class House:
         return self.settings.webhook_url
 
     def _kept(self, name: str) -> bytes:
-        """32 random bytes, made once."""
+        """32 random bytes, made once: in the database where others may share it, else in the data folder."""
+        if self.settings.database_url:
+            return kept_secret(self.database, name, lambda: secrets.token_bytes(32))
         path = self.settings.data / name
         if not path.exists():
             # Written aside and linked into place: neither a crash nor another process leaves or sees half of it.
@@ -116,6 +150,7 @@ def front(house: House) -> FastAPI:
     """What answers HTTP."""
     from longtake.wire.http import Front, build
     from longtake.wire.links import Links
+    from longtake.wire.rates import Rates, SharedRates
 
     settings = house.settings
     workflows = Workflows(house.url)
@@ -135,6 +170,10 @@ def front(house: House) -> FastAPI:
         partial_seconds=settings.resumable_seconds,
         webhook_url=house.webhook_url(),
     )
+    if is_postgres(house.url):
+        rates: Rates = SharedRates(partial(take_turn, house.database), partial(ahead, house.database))
+    else:
+        rates = Rates()
     return build(
         Front(
             service=service,
@@ -146,31 +185,69 @@ def front(house: House) -> FastAPI:
             public_url=settings.public_url,
             max_upload_bytes=settings.max_upload_bytes,
             max_body_bytes=settings.max_body_bytes,
+            rates=rates,
         )
     )
 
 
-def back(house: House) -> Executor:
-    """What carries generations out: ready to be started. Blocks while another worker has this data folder."""
+def back(house: House, *, able: Sequence[str] = (), concurrency: int = 1) -> Executor:
+    """What carries generations out, those for the engines that are named: ready to be started. None: all there are.
+
+    Raises CallerError for an engine that there is not.
+    """
     from longtake.wire.callbacks import bodies
     from longtake.wire.links import Links
 
-    only_one = OnlyOne(house.settings.data / "worker.lock")
+    has = engines()
+    for name in able:
+        if name not in has:
+            raise CallerError(f"there is no engine {name!r}; there are: {', '.join(has)}", field="engines")
+    chosen = {name: engine for name, engine in has.items() if name in (able or has)}
     workflows = Workflows(house.url)
-    records = Records(house.database, workflows.enqueue, workflows.enqueue_webhook)
+    records = Records(house.database, workflows.enqueue, workflows.enqueue_webhook, patience_seconds=PATIENCE_SECONDS)
     sweep_often(records, workflows, house.store)
     worker = Worker(
         records,
         house.store,
         Fetcher(house.rules),
-        engines=engines(),
+        engines=chosen,
         max_still_pixels=house.settings.max_still_pixels,
         limits=house.keys.limits,
+        part_seconds=house.settings.part_seconds,
     )
     links = Links(house.secret(), house.settings.link_seconds)
     told = bodies(links, house.store, house.settings.public_url)
     webhooks = Webhooks(records, told, house.webhook_secret(), house.rules, house_url=house.webhook_url())
-    return Executor(house.url, worker.run, webhooks.deliver, holds=only_one)
+    return Executor(
+        house.url,
+        house.database,
+        worker.run,
+        webhooks.deliver,
+        locks=locks_of(house.url),
+        engines=tuple(chosen),
+        concurrency=concurrency,
+        grace_seconds=house.settings.worker_grace_seconds,
+        book=_Book(records.workers, tuple(chosen), concurrency),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """Writes this worker, and others' ends, into the records."""
+
+    workers: WorkerRecords
+    engines: tuple[str, ...]
+    concurrency: int
+
+    def add(self, id: str) -> None:
+        now, host = time.time(), socket.gethostname()
+        self.workers.add(WorkerRow(id, host, os.getpid(), self.engines, self.concurrency, now))
+
+    def remove(self, id: str) -> None:
+        self.workers.remove(id)
+
+    def ids(self) -> list[str]:
+        return [one.id for one in self.workers.all()]
 
 
 def _networks(settings: Settings) -> tuple[Network, ...]:

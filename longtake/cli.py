@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from longtake.admin import keys, webhooks
+from longtake.admin import gc, keys, webhooks
 from longtake.errors import CallerError, LongtakeError, MediaError
 from longtake.orders import (
     ASPECT_LIMITS,
@@ -25,6 +25,7 @@ from longtake.orders import (
     parse_frame_rate,
     parse_resolution,
 )
+from longtake.top import top
 
 if TYPE_CHECKING:
     from longtake.local import Made
@@ -164,7 +165,7 @@ def animate(image: Path, end: Path | None, loop: bool, **options: Any) -> None:
     _run((_image(image), _image(end)), loop=loop, **options)
 
 
-@main.command()
+@main.command(short_help="Join FIRST and SECOND by a new part between them.")
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
 @shot_options
@@ -175,7 +176,7 @@ def bridge(first: Path, second: Path, **options: Any) -> None:
     _run((KeyFrame(type="video", url=str(first)), KeyFrame(type="video", url=str(second))), **options)
 
 
-@main.command()
+@main.command(short_help="Make a video from PROMPT alone: a preview, without a model.")
 @click.argument("prompt")
 @shot_options
 @size_options
@@ -208,21 +209,31 @@ def serve(host: str | None, port: int | None, data: Path | None, no_worker: bool
         if secret:
             click.echo(f"API key   {secret}   (shown only now; longtake keys create makes others)")
         else:
+            another = "longtake keys create" + ("" if settings.database_url else f" --data {settings.data}")
             known = "LONGTAKE_API_KEY" if settings.api_key else "the one shown at the first start"
-            click.echo(f"API key   {known}   (longtake keys create --data {settings.data} makes another)")
+            click.echo(f"API key   {known}   ({another} makes another)")
         click.echo(f"Longtake  {address}")
         click.echo(f"Docs      {address}/docs")
-        click.echo(f"Data      {settings.data.resolve()}")
+        if not (settings.database_url and settings.store_url):
+            click.echo(f"Data      {settings.data.resolve()}")
         sys.stdout.flush()
 
     run(house, with_worker=not no_worker, tell=tell)
 
 
-@main.command()
+@main.command(short_help="Render what servers take in; any number may run.")
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
+@click.option("--engines", help="Render only what is for these, as in motion,diffusion.  [default: all there are]")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many generations to render at a time, of all engines together.",
+)
 @click.option("--parent-on-stdin", is_flag=True, hidden=True)
-def worker(data: Path | None, parent_on_stdin: bool) -> None:
-    """Render what a server with the same data folder takes in (serve starts one by itself)."""
+def worker(data: Path | None, engines: str | None, concurrency: int, parent_on_stdin: bool) -> None:
+    """Render what servers on the same database take in (serve starts one by itself); any number may run."""
     from longtake.app import House
     from longtake.log import set_up
     from longtake.serving import work
@@ -230,11 +241,14 @@ def worker(data: Path | None, parent_on_stdin: bool) -> None:
 
     settings = load(data=data)
     set_up(settings.log_format)
-    work(House.open(settings), parent_on_stdin=parent_on_stdin)
+    able = tuple(name.strip() for name in engines.split(",")) if engines is not None else ()
+    work(House.open(settings), able=able, concurrency=concurrency, parent_on_stdin=parent_on_stdin)
 
 
 main.add_command(keys)
 main.add_command(webhooks)
+main.add_command(top)
+main.add_command(gc)
 
 
 @main.command("settings")

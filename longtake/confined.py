@@ -96,6 +96,23 @@ class Confined:
         value: T = self._asked(_Task(function.__module__, function.__qualname__, args, kwargs, seconds), None)
         return value
 
+    def watch(
+        self,
+        function: Callable[P, T],
+        seconds: float,
+        look: Callable[[], object],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `call`; `look` is called all the while, and what it raises ends the child, and is raised."""
+
+        def hear(_: float) -> None:
+            look()
+
+        value: T = self._asked(_Task(function.__module__, function.__qualname__, args, kwargs, seconds), hear)
+        return value
+
     def follow(
         self, function: Callable[Concatenate[Hear, P], T], seconds: float, hear: Hear, /, *args: P.args, **kw: P.kwargs
     ) -> T:
@@ -113,7 +130,7 @@ class Confined:
             if child and child.is_worn:
                 child.end()
                 child = None
-            child = child or _Child(self._modules, self._memory_bytes)
+            child = child or _Child(self._modules, self._memory_bytes, hear)
             answer = child.ask(pickle.dumps(tuple(task)), task.seconds, hear)
         except BaseException:
             if child:
@@ -147,7 +164,8 @@ class Confined:
 class _Child:
     """One process."""
 
-    def __init__(self, modules: tuple[str, ...], memory_bytes: int) -> None:
+    def __init__(self, modules: tuple[str, ...], memory_bytes: int, hear: Hear | None = None) -> None:
+        """`hear` is told all the while that nothing is done yet; what it raises ends the child."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGTAKE_")}
         environment.setdefault("MALLOC_ARENA_MAX", "1")  # glibc's heaps, one for each thread, would each keep some
         self._process = subprocess.Popen(  # noqa: S603 - ourselves
@@ -161,10 +179,14 @@ class _Child:
         self._num_calls = 0
         self.end = weakref.finalize(self, _end, self._process)
         try:
-            self._read(len(READY), time.monotonic() + STARTING_SECONDS)
+            look = partial(hear, 0.0) if hear else None
+            self._read(len(READY), time.monotonic() + STARTING_SECONDS, look)
         except MediaError:
             self.end()
             raise FaultError("the child that reads files did not start") from None
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def is_worn(self) -> bool:
@@ -189,7 +211,7 @@ class _Child:
             else:
                 return self._read(length, deadline)
 
-    def _read(self, num_bytes: int, deadline: float, look: Callable[[], None] | None = None) -> bytes:
+    def _read(self, num_bytes: int, deadline: float, look: Callable[[], object] | None = None) -> bytes:
         assert self._process.stdout
         found, longest = bytearray(), LOOK_SECONDS if look else math.inf
         with selectors.DefaultSelector() as selector:

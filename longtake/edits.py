@@ -5,15 +5,17 @@ Frames are decoded, worked on and encoded a batch at a time, as new ones are. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from longtake.engines.motion.frame import Box
 from longtake.engines.motion.surround import Surround
 from longtake.errors import FaultError
-from longtake.footage import Source, Tell, segment_key, sound_key, work_file
+from longtake.footage import Run, Source, Tell, work_file
 from longtake.frames import Frames, Plane
 from longtake.media.colour import meaning
 from longtake.media.decode import read
@@ -23,43 +25,89 @@ from longtake.media.scaling import Scaler
 from longtake.media.sound_lift import lift_sound
 from longtake.media.stills import fit
 from longtake.orders import Order
+from longtake.parts import Reel, Rendered, encode_segment
 from longtake.placing import Placement, Rectangle, part_seen, place
 from longtake.planning import Plan
-from longtake.rendering import Rendered, encode_segment
 from longtake.store import Store
 from longtake.timeline import Sound, Timeline
 from longtake.video import Colour, Still, VideoFormat
 from longtake.watching import Live
 
 
-def edit(
-    id: str, order: Order, plan: Plan, source: Source, store: Store, tell: Tell, *, live: bool = False
-) -> Rendered:
-    """Makes the frames of `source` anew, as `order.edit` says and `plan` has it, with their times and their sound.
+class Editing:
+    """Makes the frames of a source anew, as `order.edit` says and `plan` has it, with their times and their sound.
 
-    The new segment holds all of them. Memory is two batches. `live`: what is done can be watched at once. Raises
-    OrderError where an image turns out not to fit, and what `tell` raises.
+    The new segment holds all of them. Memory is two batches. Each frame is made of one: it begins at any of them.
     """
-    if order.edit is None or source is None:
-        raise FaultError(f"{id} is no edit, or has nothing to work on")
-    format, num_frames, timeline = plan.outline.format, plan.outline.num_frames, plan.before
-    if timeline is None:
-        assert isinstance(source, Still)
-        placed = place(order.edit, Fraction(source.width), Fraction(source.height))
-        picture = _picture(source, store)
-        stands = _placed(iter([picture]), placed, (picture.width, picture.height))
-        frames, notes = _held(stands, num_frames), placed.notes
-    else:
-        given = timeline.format
-        placed = place(order.edit, given.width * given.pixel_aspect, Fraction(given.height))
-        frames, notes = _placed(read(timeline, 0, num_frames, store.open), placed, (given.width, given.height)), ()
-    stamps = timeline.stamps_of(0, num_frames) if timeline else None
-    publish = Live(id, plan, None, None, store).publish if live and stamps is None else None
-    told = _told(frames, num_frames, tell)
-    with closed(frames):
-        segment, sha256 = encode_segment(segment_key(id), id, told, format, store, stamps=stamps, publish=publish)
-    sound = _sound(id, timeline, store, tell) if timeline else None
-    return Rendered(replace(segment, sound=sound), None, None, notes, None, sha256)
+
+    def __init__(
+        self, run: Run, order: Order, plan: Plan, source: Source, store: Store, tell: Tell, *, live: bool = False
+    ) -> None:
+        """`live`: what is done can be watched at once. Raises OrderError where an image turns out not to fit."""
+        if order.edit is None or source is None:
+            raise FaultError(f"{run.id} is no edit, or has nothing to work on")
+        self._run, self._plan, self._store, self._tell = run, plan, store, tell
+        self._timeline, self._still = plan.before, source if isinstance(source, Still) else None
+        if self._timeline:
+            given = self._timeline.format
+            self._placed = place(order.edit, given.width * given.pixel_aspect, Fraction(given.height))
+        else:
+            assert self._still
+            self._placed = place(order.edit, Fraction(self._still.width), Fraction(self._still.height))
+        self.stamps = self._timeline.stamps_of(0, plan.outline.num_frames) if self._timeline else None
+        """Of all frames, where they are not equally long."""
+        self._is_live = live and self.stamps is None
+        self._begun: tuple[Iterator[Frames], Reel, Live | None] | None = None
+
+    def make(self, key: str, start: int, stop: int, done: Sequence[Rendered]) -> Rendered:
+        """As `parts.Making` has it. Raises what `tell` raises."""
+        if self._begun is None:
+            pieces = [piece.segment for piece in done]
+            live = Live(self._run, self._plan, None, None, self._store, pieces) if self._is_live else None
+            frames = self._frames(start)
+            self._begun = frames, Reel(frames), live
+        _, reel, live = self._begun
+        num_frames = self._plan.outline.num_frames
+        segment, sha256 = encode_segment(
+            key,
+            self._run.id,
+            _told(reel.take(stop - start), start, num_frames, self._tell),
+            self._plan.outline.format,
+            self._store,
+            stamps=self.stamps.of(start, stop) if self.stamps else None,
+            publish=live.publish if live else None,
+            look=partial(self._tell, "render", stop / num_frames),
+        )
+        sound = None
+        if self._timeline and stop == num_frames:
+            sound = _sound(self._run, self._timeline, self._store, self._tell)
+        notes = () if self._timeline else self._placed.notes
+        return Rendered(replace(segment, sound=sound), None, None, notes, None, sha256)
+
+    def close(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun:
+            with closed(begun[0]):
+                pass
+
+    def _frames(self, start: int) -> Iterator[Frames]:
+        num_frames = self._plan.outline.num_frames
+        if self._timeline:
+            given = self._timeline.format
+            batches = read(self._timeline, start, num_frames, self._store.open)
+            return _placed(batches, self._placed, (given.width, given.height))
+        assert self._still
+        picture = _picture(self._still, self._store)
+        stands = _placed(iter([picture]), self._placed, (picture.width, picture.height))
+        return _held(stands, num_frames - start)
+
+
+def edit(
+    run: Run, order: Order, plan: Plan, source: Source, store: Store, tell: Tell, *, live: bool = False
+) -> Rendered:
+    """All of it at once."""
+    with closing(Editing(run, order, plan, source, store, tell, live=live)) as making:
+        return making.make(run.segment(), 0, plan.outline.num_frames, ())
 
 
 def _placed(frames: Iterator[Frames], placed: Placement, size: tuple[int, int]) -> Iterator[Frames]:
@@ -110,18 +158,17 @@ def _held(frames: Iterator[Frames], num_frames: int) -> Iterator[Frames]:
         yield first
 
 
-def _told(frames: Iterator[Frames], num_frames: int, tell: Tell) -> Iterator[Frames]:
-    done = 0
-    tell("render", 0.0)
+def _told(frames: Iterator[Frames], done: int, num_frames: int, tell: Tell) -> Iterator[Frames]:
+    tell("render", done / num_frames)
     for batch in frames:
         yield batch
         done += batch.num_frames
         tell("render", done / num_frames)
 
 
-def _sound(id: str, timeline: Timeline, store: Store, tell: Tell) -> Sound | None:
+def _sound(run: Run, timeline: Timeline, store: Store, tell: Tell) -> Sound | None:
     """All sound of the timeline in one object, packet for packet."""
-    key = sound_key(id)
+    key = run.sound()
     with work_file(store, key) as path:
         start = lift_sound(timeline, store.open, path, lambda: tell("render", 1.0))
         if start is None:

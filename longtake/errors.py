@@ -12,7 +12,8 @@ LongtakeError
 │   └── LimitError       more than the key may ask for now; `retry_after_seconds` says when it may again
 ├── WorldError           something outside failed; `retryable` says whether trying again may help
 │   ├── FetchError       an address could not be fetched
-│   └── StoreError       the object store did not do what it was asked
+│   ├── StoreError       the object store did not do what it was asked
+│   └── DatabaseError    the database is away, or does not answer in time
 ├── FaultError           a fault of ours: a promise inside the program was broken
 └── Cancelled            not a failure: the caller took the order back
 """
@@ -86,6 +87,10 @@ class FetchError(WorldError):
 
 class StoreError(WorldError):
     """The object store did not do what it was asked. Remedy: disk, permissions, credentials."""
+
+
+class DatabaseError(WorldError):
+    """The database is away, or does not answer in time. Remedy: try again; else its log, its disk, its load."""
 
 
 class FaultError(LongtakeError):

@@ -43,6 +43,8 @@ class Conversion:
 
     id: str
     kind: Kind | Picture
+    video: str
+    """The object that it is made of."""
     seconds: float
     """Of the video."""
     key: Future[str] = field(default_factory=Future)
@@ -77,7 +79,8 @@ class Exports:
         where too many wait.
         """
         id, lane = generation.id, self._pictures if kind in PICTURES else self._files
-        made = Conversion(id, kind, float(finished(generation).timeline.seconds))
+        result = finished(generation)
+        made = Conversion(id, kind, result.video_key, float(result.timeline.seconds))
         if kind == "gif":
             check_gif(made.seconds)
         with self._lock:
@@ -137,7 +140,7 @@ class Exports:
                 conversion.key.set_result(key)
 
     def _made(self, conversion: Conversion, confined: Confined) -> str:
-        video, key = f"videos/{conversion.id}.mp4", _key(conversion.id, conversion.kind)
+        video, key = conversion.video, _key(conversion.id, conversion.kind)
         with TemporaryDirectory(prefix="export-", dir=self._store.work_folder, ignore_cleanup_errors=True) as folder:
             path = Path(folder) / f"made.{ENDINGS[conversion.kind]}"
             source = self._local(video, Path(folder))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import Any, TypeVar
 
 from longtake.media.seams import Seam
 from longtake.store import Store
 from longtake.timeline import Timeline
 from longtake.video import Still
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +59,105 @@ Look = Callable[[], None]
 """Called again and again where there is no progress to tell of; raises as `Tell` does."""
 
 
-def segment_key(id: str, take: int = 0) -> str:
-    """Where a take's new part is kept; takes count from 0."""
-    return f"segments/{id}-take{take + 1}.mp4" if take else f"segments/{id}.mp4"
+LOOK_SECONDS = 0.1
+"""How soon it is noticed that nobody waits for long work any more."""
+LARGE_BYTES = 16 << 20
+"""Less than this is put into a store at once."""
+_RUN = re.compile(r"[a-z]+/[^/]+/([0-9]+)-([0-9]+)[^0-9]")
+KINDS = ("segments", "videos", "images", "stills", "sources", "live")
+"""The first part of the names of what runs make."""
 
 
-def sound_key(id: str, take: int = 0) -> str:
-    """Where the sound of a take's new part is kept, where it has any."""
-    return f"{segment_key(id, take).removesuffix('.mp4')}-sound.mp4"
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a generation's workflow. What it makes has names of its own, `<kind>/<id>/<attempt>-<start>…`.
+
+    So a worker that was given up, wakes up and writes late changes nothing that anybody uses.
+    """
+
+    id: str
+    """The generation's."""
+    attempt: int = 1
+    start: int = 1
+    """Which run of this attempt's workflow it is, counted from 1; no two have the same."""
+
+    def key(self, kind: str, rest: str) -> str:
+        return f"{kind}/{self.id}/{self.attempt}-{self.start}{rest}"
+
+    def segment(self, take: int = 0) -> str:
+        """Where a take's new part is kept; takes count from 0."""
+        return self.key("segments", f"{_of_take(take)}.mp4")
+
+    def part(self, number: int, take: int = 0) -> str:
+        """Where a part of it is kept until all are there; parts count from 0."""
+        return self.key("segments", f"{_of_take(take)}-part{number + 1}.mp4")
+
+    def sound(self, take: int = 0) -> str:
+        """Where the sound of a take's new part is kept, where it has any."""
+        return self.key("segments", f"{_of_take(take)}-sound.mp4")
+
+    @property
+    def again(self) -> tuple[str, str]:
+        """Where the frames at the cuts that had to be encoded again are kept: those of frame0, those of frame1."""
+        return self.key("segments", "-tail.mp4"), self.key("segments", "-lead.mp4")
+
+    def matched(self, what: str) -> str:
+        """Where something is kept that was encoded again to match the other side of a bridge."""
+        return self.key("sources", f"-match-{what}.mp4")
+
+    def footage_of(self, upload: str) -> str:
+        """How the names begin of what an upload is made into: many generations may use it."""
+        return f"sources/{upload}/{self.id}-{self.attempt}-{self.start}"
+
+    def forget(self, store: Store, kept: Collection[str] = ()) -> None:
+        """Removes what this run has made, and those before it, but what is `kept`. Later ones' is theirs."""
+        for kind in KINDS:
+            for key in list(store.keys(f"{kind}/{self.id}")):
+                run = run_of(key)
+                if run is not None and run <= (self.attempt, self.start) and key not in kept:
+                    store.delete(key)
 
 
-def matched_sound_key(id: str, number: int) -> str:
-    """Where a sound is kept that was encoded again to match another one, with what else was matched for a bridge."""
-    return f"sources/{id}-match/sound-{number}.mp4"
+def run_of(key: str) -> tuple[int, int] | None:
+    """The attempt and the start of the run that has made an object, by its name; None where no run has."""
+    found = _RUN.match(key)
+    return (int(found[1]), int(found[2])) if found else None
 
 
-def again_keys(id: str) -> tuple[str, str]:
-    """Where the frames at the cuts that had to be encoded again are kept: those of frame0, those of frame1."""
-    return f"segments/{id}-tail.mp4", f"segments/{id}-lead.mp4"
+def keys_of(timeline: Timeline) -> Iterator[str]:
+    """All objects that a timeline needs."""
+    for segment in timeline.segments:
+        yield segment.key
+        if segment.sound:
+            yield segment.sound.key
+
+
+def _of_take(take: int) -> str:
+    return f"-take{take + 1}" if take else ""
+
+
+def meanwhile(look: Look, work: Callable[[], T]) -> T:
+    """What `work` gives, done in a thread of its own: `look` is called all the while, and what it raises ends the wait
+    at once. The work, which nothing can interrupt, is then left alone, and what it gives or raises with it."""
+    made: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(work())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="longtake-meanwhile", daemon=True).start()
+    while not wait([made], LOOK_SECONDS).done:
+        look()
+    return made.result()
+
+
+def put_away(store: Store, key: str, path: Path, look: Look) -> int:
+    """As `Store.put_file`, which may take long for a large file: `look` is called all the while."""
+    if path.stat().st_size < LARGE_BYTES:
+        return store.put_file(key, path)
+    return meanwhile(look, lambda: store.put_file(key, path))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from longtake.footage import Footage, Source, Tell, matched_sound_key, sound_key, work_file
+from longtake.footage import Footage, Look, Run, Source, Tell, put_away, work_file
 from longtake.media.decode import read_all
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
@@ -21,8 +21,9 @@ from longtake.media.sound_heard import measure_jump
 from longtake.media.sound_match import code_alike, unlike_sounds, with_sounds
 from longtake.media.splice import splice
 from longtake.orders import Order
+from longtake.parts import Rendered
 from longtake.planning import MOST_CONTEXT_BYTES, Plan
-from longtake.rendering import Rendered, seed_of
+from longtake.rendering import seed_of
 from longtake.store import Store
 from longtake.timeline import Sound, Timeline
 
@@ -71,35 +72,40 @@ def timeline_of(plan: Plan, rendered: Rendered) -> tuple[Timeline, int]:
 
 
 def match_sound(
-    id: str, before: Timeline, stop: int, after: Timeline, start: int, store: Store, tell: Tell
+    run: Run, before: Timeline, stop: int, after: Timeline, start: int, store: Store, tell: Tell
 ) -> tuple[Timeline, Timeline, tuple[str, ...]]:
     """The two sides of a bridge with sound of one coding, that of the first sound, and what is to be said of it.
 
     Of the first video the frames up to `stop` are heard, of the second one those from `start` on. What is coded
-    otherwise is encoded once, into objects that `sources.forget_matched` removes. What can't be, stays as it is.
+    otherwise is encoded once, into objects of this run. What can't be, stays as it is.
     """
     shown = (*before.touched(0, stop), *after.touched(start, after.num_frames))
     segments = (replace(part, start=a, stop=b, key_frames=tuple(sorted({0, a}))) for part, a, b in shown)
     both = replace(before, segments=tuple(segments))  # to be heard, not seen
-    made, remarks = _match(id, both, store, partial(tell, "bring", 1.0))
+    made, remarks = _match(run, both, store, partial(tell, "bring", 1.0))
     return with_sounds(before, made), with_sounds(after, made), remarks
 
 
-def join(id: str, timeline: Timeline, store: Store) -> tuple[str, int, list[str]]:
-    """Writes the finished MP4 by copying packets: its key, its size in bytes, and what is to be said of its sound."""
-    key = f"videos/{id}.mp4"
-    with _in_one_coding(id, timeline, store) as (heard, remarks):
+def join(run: Run, timeline: Timeline, store: Store, look: Look = lambda: None) -> tuple[str, int, list[str]]:
+    """Writes the finished MP4 by copying packets: its key, its size in bytes, and what is to be said of its sound.
+
+    `look` is called again and again, and ends it by raising.
+    """
+    key = run.key("videos", ".mp4")
+    with _in_one_coding(run, timeline, store, look) as (heard, remarks):
         sound = sound_track(heard, store.open)
         with work_file(store, key) as path:
-            splice(heard, store.open, path, sound)
+            splice(heard, store.open, path, sound, look)
             left_out = _remarks(timeline, sound.left_out, LEFT_OUT) if sound else ()
-            return key, store.put_file(key, path), [*remarks, *left_out]
+            return key, put_away(store, key, path, look), [*remarks, *left_out]
 
 
 @contextmanager
-def _in_one_coding(id: str, timeline: Timeline, store: Store) -> Iterator[tuple[Timeline, tuple[str, ...]]]:
+def _in_one_coding(
+    run: Run, timeline: Timeline, store: Store, look: Look
+) -> Iterator[tuple[Timeline, tuple[str, ...]]]:
     """The timeline with sound of one coding for as long as this lasts: bridges of before `match_sound` have two."""
-    made, remarks = _match(id, timeline, store, lambda: None)
+    made, remarks = _match(run, timeline, store, look)
     try:
         yield with_sounds(timeline, made), remarks
     finally:
@@ -107,14 +113,12 @@ def _in_one_coding(id: str, timeline: Timeline, store: Store) -> Iterator[tuple[
             store.delete(sound.key)
 
 
-def _match(
-    id: str, timeline: Timeline, store: Store, alive: Callable[[], None]
-) -> tuple[dict[str, Sound], tuple[str, ...]]:
+def _match(run: Run, timeline: Timeline, store: Store, alive: Look) -> tuple[dict[str, Sound], tuple[str, ...]]:
     """What was encoded again, as `with_sounds` takes it, and what is to be said of it."""
     track, made = sound_track(timeline, store.open), {}
     for number, unlike in enumerate(unlike_sounds(timeline, track) if track else ()):
         assert track is not None
-        key = matched_sound_key(id, number)
+        key = run.matched(f"sound-{number}")
         with work_file(store, key) as path:
             start = code_alike(track, unlike, store.open, path, alive)
             if start is not None:
@@ -129,43 +133,52 @@ def _remarks(timeline: Timeline, keys: Collection[str], done: str) -> list[str]:
     return [f"The sound of {owner} is {done} what comes before it." for owner in owners]
 
 
-def make_poster(id: str, timeline: Timeline, store: Store) -> str:
+def make_poster(run: Run, timeline: Timeline, store: Store, look: Look = lambda: None) -> str:
     """A JPEG of the video's first frame: its key."""
-    key = f"images/{id}.jpg"
-    store.put(key, poster(read_all(timeline, 0, 1, store.open), pixel_aspect=timeline.format.pixel_aspect))
+    key = run.key("images", ".jpg")
+    store.put(key, poster(read_all(timeline, 0, 1, store.open, look), pixel_aspect=timeline.format.pixel_aspect))
     return key
 
 
 def measure_seams(
-    plan: Plan, order: Order, timeline: Timeline, before: Source, after: Source, store: Store
+    plan: Plan,
+    order: Order,
+    timeline: Timeline,
+    before: Source,
+    after: Source,
+    store: Store,
+    look: Look = lambda: None,
 ) -> tuple[Seam, ...]:
-    """The figures of the joins that are new, and of those that the parents had, at their new places."""
+    """The figures of the joins that are new, and of those that the parents had, at their new places.
+
+    `look` is called for each frame that is decoded, and ends it by raising.
+    """
     new_start = plan.outline.before_stop
     new_stop = new_start + plan.outline.num_frames
     shift = new_stop - plan.outline.after_start
     seams: list[Seam] = []
     if isinstance(before, Footage):
         seams += [seam for seam in before.seams if 0 < seam.frame < new_start]
-        seams.append(_seam(timeline, new_start, new_start, store))
+        seams.append(_seam(timeline, new_start, new_start, store, look))
     if isinstance(after, Footage):
-        seams.append(_seam(timeline, new_stop, new_stop, store))
+        seams.append(_seam(timeline, new_stop, new_stop, store, look))
         seams += [
             replace(seam, frame=seam.frame + shift) for seam in after.seams if seam.frame > plan.outline.after_start
         ]
     if order.loop:
-        seams.append(replace(_seam(timeline, timeline.num_frames, 0, store), frame=0))
+        seams.append(replace(_seam(timeline, timeline.num_frames, 0, store, look), frame=0))
     return tuple(seams)
 
 
-def _seam(timeline: Timeline, left: int, right: int, store: Store) -> Seam:
+def _seam(timeline: Timeline, left: int, right: int, store: Store, look: Look) -> Seam:
     """The join of the second that ends ahead of frame `left` with the one that begins at frame `right`."""
     frame_bytes = timeline.format.width * timeline.format.height * 3 // 2
     second = max(2, min(timeline.format.num_frames(Fraction(1)), MOST_CONTEXT_BYTES // 2 // frame_bytes))
     before = timeline.paced(timeline.reach(left, second, back=True), left, back=True)
     after = timeline.paced(right, timeline.reach(right, second, back=False), back=False)
     with ThreadPoolExecutor(1) as pool:
-        later = pool.submit(read_all, timeline, after[0], after[-1] + 1, store.open, wanted=after)
-        earlier = read_all(timeline, before[0], before[-1] + 1, store.open, wanted=before)
+        later = pool.submit(read_all, timeline, after[0], after[-1] + 1, store.open, look, wanted=after)
+        earlier = read_all(timeline, before[0], before[-1] + 1, store.open, look, wanted=before)
         return measure(earlier, later.result(), left, _step_lengths(timeline, before), _step_lengths(timeline, after))
 
 
@@ -178,18 +191,18 @@ def _step_lengths(timeline: Timeline, numbers: list[int]) -> list[float] | None:
 
 
 def lay_sound(
-    id: str, order: Order, plan: Plan, rendered: Rendered, take: int, store: Store, tell: Tell
+    run: Run, order: Order, plan: Plan, rendered: Rendered, take: int, store: Store, tell: Tell
 ) -> dict[str, Any]:
     """Makes sound for the new part of a take that goes on from what is beside it: JSON for `Heard.from_json`."""
-    with _in_one_coding(id, timeline_of(plan, rendered)[0], store) as (timeline, _):
-        return _laid(id, order, plan, timeline, rendered.segment.key, take, store, tell).to_json()
+    with _in_one_coding(run, timeline_of(plan, rendered)[0], store, partial(tell, "sound", 1.0)) as (timeline, _):
+        return _laid(run, order, plan, timeline, rendered.segment.key, take, store, tell).to_json()
 
 
 def _laid(
-    id: str, order: Order, plan: Plan, timeline: Timeline, new: str, take: int, store: Store, tell: Tell
+    run: Run, order: Order, plan: Plan, timeline: Timeline, new: str, take: int, store: Store, tell: Tell
 ) -> Heard:
     """Of the new part, the object `new`."""
-    key, num_frames, seed = sound_key(id, take), plan.outline.num_frames, seed_of(order, take)
+    key, num_frames, seed = run.sound(take), plan.outline.num_frames, seed_of(order, take)
     first, alive = plan.outline.before_stop, partial(tell, "sound", 1.0)
     with work_file(store, key) as path:
         made = continue_sound(timeline, first, num_frames, seed, store.open, path, loop=order.loop, alive=alive)

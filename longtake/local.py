@@ -11,7 +11,7 @@ from typing import Any
 
 from longtake.engines.base import Engine
 from longtake.errors import CallerError, MediaError
-from longtake.footage import Footage, Source, Tell, timeline_in
+from longtake.footage import Footage, Run, Source, Tell, timeline_in
 from longtake.joining import Heard, join, lay_sound, timeline_of
 from longtake.media.export import Kind, export
 from longtake.media.gif import check_gif
@@ -26,7 +26,7 @@ from longtake.timeline import Timeline
 
 SUFFIXES: dict[str, Kind | None] = {".mp4": None, ".m4v": None, ".mov": None, ".webm": "webm", ".gif": "gif"}
 """How OUT may end → what is made of the finished MP4, if anything."""
-ID = "00000000-0000-0000-0000-000000000000"
+RUN = Run("00000000-0000-0000-0000-000000000000")
 """Stands for the one generation of a run without a server."""
 DOING = {"render": "rendering", "measure": "measuring the seams", "sound": "continuing the sound"}
 
@@ -69,7 +69,7 @@ def make(
         store = Store.in_folder(Path(folder))
         before, after = _read_ends(order, store, max_still_pixels, tell)
         if isinstance(before, Footage) and isinstance(after, Footage):
-            before, after = match(ID, before, after, store, lambda _, part: tell("matching the two", part), order)
+            before, after = match(RUN, before, after, store, lambda _, part: tell("matching the two", part), order)
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
         if SUFFIXES[out.suffix.lower()] == "gif":
             check_gif(float(planned.outline.format.seconds(planned.outline.total_frames)))
@@ -77,16 +77,16 @@ def make(
         def told(stage: str, part: float) -> None:
             tell(DOING[stage], 0.02 + 0.94 * part)
 
-        takes = shoot(ID, order, planned, before, after, engine, store, told, lambda _, function: function())
+        takes = shoot(RUN, order, planned, before, after, engine, store, told, lambda _, function: function())
         best = choose(takes)
         rendered = takes[best].rendered
         heard = Heard()
         if order.sound == "continue":
-            heard = Heard.from_json(lay_sound(ID, order, planned, rendered, best, store, told))
+            heard = Heard.from_json(lay_sound(RUN, order, planned, rendered, best, store, told))
         rendered = heard.under(rendered)
         tell("joining", 0.98)
         timeline, new_start = timeline_of(planned, rendered)
-        key, num_bytes, of_sound = join(ID, timeline, store)
+        key, num_bytes, of_sound = join(RUN, timeline, store)
         made = store.open(key)
         assert isinstance(made, str)
         whole = _as_kind(Path(made), SUFFIXES[out.suffix.lower()], tell)

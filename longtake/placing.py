@@ -81,8 +81,7 @@ def _enlarged(edit: Upscale, width: Fraction, height: Fraction) -> Placement:
     if made <= short:
         rounded = f", which makes {made}: sizes are even" if made != edit.short_side else ""
         raise OrderError(
-            f"upscale needs more than the {round(short)} pixels that the video's short side has, got {edit.short_side}"
-            + rounded,
+            f"upscale makes it larger: resolution must be above its {round(short)}p, got {edit.short_side}p{rounded}",
             field="resolution",
         )
     size = _even(width * edit.short_side / short), _even(height * edit.short_side / short)

@@ -5,66 +5,126 @@ It knows engines, media and the store, but no database: how a step is made durab
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
 
 from longtake.engines.base import Engine, Frames, Shot
-from longtake.errors import FaultError
-from longtake.footage import Look, Source, Tell, again_keys, segment_key, work_file
+from longtake.errors import FaultError, UnknownError
+from longtake.footage import Look, Run, Source, Tell
 from longtake.media.colour import to_yuv
 from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
-from longtake.media.encode import Publish, closed, encode
+from longtake.media.encode import closed
 from longtake.media.memory import Spool, give_back
 from longtake.media.reversal import Mirror
 from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
+from longtake.parts import Reel, Rendered, encode_segment, looking
 from longtake.planning import Plan
 from longtake.store import Store
-from longtake.timeline import Segment, Stamps, Timeline
+from longtake.timeline import Segment, Timeline
 from longtake.video import Colour, Still, VideoFormat
 from longtake.watching import Live
 
 
+class Rendering:
+    """Makes a take's new part: shows the engine its context, and pulls its frames into the encoder and the store.
+
+    Next to footage their tone is fitted to it; what moves in them is compared with how it moves there. The engine is
+    asked once, for all that is not there yet when the first piece is made, and goes on from piece to piece.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        order: Order,
+        plan: Plan,
+        before: Source,
+        after: Source,
+        engine: Engine,
+        store: Store,
+        tell: Tell,
+        *,
+        take: int = 0,
+        earlier: Rendered | None = None,
+        live: bool = False,
+    ) -> None:
+        """`take` counts from 0; what is encoded again is the same for all, and taken over from an `earlier` one.
+
+        `live`: what is done can be watched at once.
+        """
+        self._run, self._order, self._plan, self._ends = run, order, plan, (before, after)
+        self._engine, self._store, self._tell = engine, store, tell
+        self._take, self._earlier, self._live = take, earlier, live
+        self._begun: _Begun | None = None
+        self._engine_work = ExitStack()
+
+    def make(self, key: str, start: int, stop: int, done: Sequence[Rendered]) -> Rendered:
+        """As `parts.Making` has it."""
+        begun = self._begun = self._begun or self._begin(start, done)
+        shot, is_last = begun.shot, stop == begun.shot.num_frames
+        frames = begun.mirror.watch(begun.reel.take(None if is_last else stop - start), start)
+        publish = begun.live.publish if begun.live else None
+        segment, sha256 = encode_segment(key, self._run.id, frames, shot.format, self._store, publish=publish)
+        if not is_last:
+            if seen := begun.mirror.seen(start, stop):
+                self._store.put(_seen_key(key), seen)
+            return Rendered(segment, begun.tail, begun.lead, tuple(begun.notes), None, sha256)
+        self._engine_work.close()
+        give_back()  # what rendering took
+        for piece in done[: begun.num_done]:
+            with suppress(UnknownError):  # nothing in it was looked at
+                begun.mirror.remember(self._store.read(_seen_key(piece.segment.key)))
+        reversal = begun.mirror.reversal(partial(begun.report.progress, shot.num_frames))
+        again = _remarks(begun.tail, begun.lead)
+        return Rendered(segment, begun.tail, begun.lead, (*begun.notes, *again), reversal, sha256)
+
+    def close(self) -> None:
+        """Ends the engine's work."""
+        self._begun = None
+        self._engine_work.close()
+
+    def _begin(self, start: int, done: Sequence[Rendered]) -> _Begun:
+        run, plan, store, notes = self._run, self._plan, self._store, list[str]()
+        spool = Spool(store.work_folder or Path(gettempdir()))
+        report = _Report(self._tell, plan.outline.num_frames, notes, spool)
+        look, earlier = partial(report.progress, start), done[0] if done else self._earlier
+        tail, lead = (earlier.tail, earlier.lead) if earlier else _encode_again(run, plan, store, look)
+        give_back()  # what bringing the footage in took
+        live = Live(run, plan, tail, lead, store, [piece.segment for piece in done]) if self._live else None
+        shot = replace(_shot(self._order, plan, *self._ends, store, self._take, spool, notes, look), start=start)
+        before = shot.before if shot.cell.before == "clip" else None
+        after = shot.after if shot.cell.after == "clip" else None
+        frame_rate = float(shot.format.frame_rate)
+        mirror = Mirror([stretch for stretch in (before, after) if stretch], shot.num_frames, frame_rate)
+        made = self._engine_work.enter_context(closed(self._engine.render(shot, report)))
+        planar = _exactly(shot.num_frames - start, made, shot.format.coding.colour)
+        frames = fit_colour(planar, shot.num_frames, frame_rate, before, after, notes.append, start=start)
+        return _Begun(shot, Reel(frames), mirror, live, report, notes, tail, lead, len(done))
+
+
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """The new part, in the store."""
+class _Begun:
+    """An engine at work, and all that goes with it."""
 
-    segment: Segment
+    shot: Shot
+    reel: Reel
+    mirror: Mirror
+    live: Live | None
+    report: _Report
+    notes: list[str]
     tail: Segment | None
-    """Frames of the video at frame0 ahead of a cut that its packets can't end at, encoded again."""
     lead: Segment | None
-    """Frames of the video at frame1 between a cut and its next key frame, encoded again."""
-    notes: tuple[str, ...]
-    reversal: float | None = None
-    """How much of what moves in it runs backwards, 0 to 1; None where no footage says what forwards is."""
-    sha256: str = ""
-    """Of the segment's bytes, in hexadecimal; empty in what was kept before it was taken."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "segment": self.segment.to_json(),
-            "tail": self.tail.to_json() if self.tail else None,
-            "lead": self.lead.to_json() if self.lead else None,
-            "notes": list(self.notes),
-            "reversal": self.reversal,
-            "sha256": self.sha256,
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Rendered:
-        tail, lead = (Segment.from_json(data[part]) if data.get(part) else None for part in ("tail", "lead"))
-        sha256 = data.get("sha256", "")
-        return cls(Segment.from_json(data["segment"]), tail, lead, tuple(data["notes"]), data["reversal"], sha256)
+    num_done: int
+    """How many pieces were there when it was begun."""
 
 
 def render(
-    id: str,
+    run: Run,
     order: Order,
     plan: Plan,
     before: Source,
@@ -74,37 +134,10 @@ def render(
     tell: Tell,
     *,
     take: int = 0,
-    earlier: Rendered | None = None,
-    live: bool = False,
 ) -> Rendered:
-    """Shows the engine its context, and pulls its frames straight into the encoder and the store.
-
-    Next to footage their tone is fitted to it; what moves in them is compared with how it moves there. `take` counts
-    from 0; what is encoded again is the same for all, and taken over from an `earlier` one. `live`: what is done can be
-    watched at once.
-    """
-    notes: list[str] = []
-    tail, lead = (earlier.tail, earlier.lead) if earlier else _encode_again(id, plan, store)
-    give_back()  # what bringing the footage in took
-    publish = Live(id, plan, tail, lead, store).publish if live else None
-    spool = Spool(store.work_folder or Path(gettempdir()))
-    report = _Report(tell, plan.outline.num_frames, notes, spool)
-    shot = _shot(order, plan, before, after, store, take, spool, notes, partial(report.progress, 0))
-    footage = (shot.before if shot.cell.before == "clip" else None, shot.after if shot.cell.after == "clip" else None)
-    frame_rate = float(shot.format.frame_rate)
-    mirror = Mirror([stretch for stretch in footage if stretch], shot.num_frames, frame_rate)
-    with closed(engine.render(shot, report)) as made:
-        planar = _exactly(shot.num_frames, made, shot.format.coding.colour)
-        frames = fit_colour(planar, shot.num_frames, frame_rate, *footage, notes.append)
-        segment, sha256 = encode_segment(
-            segment_key(id, take), id, mirror.watch(frames), shot.format, store, publish=publish
-        )
-    give_back()  # what rendering took
-    if tail:
-        notes.append(f"Encoded again: {_frames(tail)} ahead of the cut, which can't be decoded without later ones.")
-    if lead:
-        notes.append(f"Encoded again: {_frames(lead)} between the cut and the next key frame.")
-    return Rendered(segment, tail, lead, tuple(notes), mirror.reversal(spool.let_go), sha256)
+    """The new part in one piece."""
+    with closing(Rendering(run, order, plan, before, after, engine, store, tell, take=take)) as making:
+        return making.make(run.segment(take), 0, plan.outline.num_frames, ())
 
 
 def seed_of(order: Order, take: int) -> int:
@@ -173,25 +206,36 @@ def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
         return fit(source, format, max_pixels=max_pixels)
 
 
-def _encode_again(id: str, plan: Plan, store: Store) -> tuple[Segment | None, Segment | None]:
+def _encode_again(run: Run, plan: Plan, store: Store, look: Look) -> tuple[Segment | None, Segment | None]:
     """What can't be copied at the cuts: the end of what is kept of frame0, the start of what is kept of frame1."""
     start, stop = plan.outline.before_stop, plan.outline.after_start
-    tail_key, lead_key = again_keys(id)
-    tail = _again(tail_key, plan.before, start - plan.num_tail, start, plan.outline.format, store)
-    lead = _again(lead_key, plan.after, stop, stop + plan.num_lead, plan.outline.format, store)
+    tail = _again(run.again[0], plan.before, start - plan.num_tail, start, plan.outline.format, store, look)
+    lead = _again(run.again[1], plan.after, stop, stop + plan.num_lead, plan.outline.format, store, look)
     return tail, lead
 
 
 def _again(
-    key: str, timeline: Timeline | None, start: int, stop: int, format: VideoFormat, store: Store
+    key: str, timeline: Timeline | None, start: int, stop: int, format: VideoFormat, store: Store, look: Look
 ) -> Segment | None:
     """The frames `[start, stop)` of the timeline as an object of their own, with the sound that they had."""
     if timeline is None or start == stop:
         return None
     stamps = timeline.stamps_of(start, stop)
-    frames = read(timeline, start, stop, store.open)
+    frames = looking(look, read(timeline, start, stop, store.open))
     segment = encode_segment(key, timeline.owner_of(start), frames, format, store, stamps=stamps)[0]
     return replace(segment, sound=timeline.sound_of(start))
+
+
+def _remarks(tail: Segment | None, lead: Segment | None) -> Iterator[str]:
+    if tail:
+        yield f"Encoded again: {_frames(tail)} ahead of the cut, which can't be decoded without later ones."
+    if lead:
+        yield f"Encoded again: {_frames(lead)} between the cut and the next key frame."
+
+
+def _seen_key(key: str) -> str:
+    """Where it is kept what was seen of a piece that is not the last, for how much of all runs backwards."""
+    return f"{key.removesuffix('.mp4')}-seen.npz"
 
 
 def _frames(segment: Segment) -> str:
@@ -211,25 +255,6 @@ def _exactly(num_frames: int, frames: Iterator[Frames], colour: Colour) -> Itera
     if left:
         gave = "more" if left < 0 else num_frames - left
         raise FaultError(f"the engine was asked for {num_frames} frames and gave {gave}")
-
-
-def encode_segment(
-    key: str,
-    owner: str,
-    frames: Iterator[Frames],
-    format: VideoFormat,
-    store: Store,
-    *,
-    stamps: Stamps | None = None,
-    publish: Publish | None = None,
-) -> tuple[Segment, str]:
-    """The segment, and the SHA-256 of its bytes."""
-    with work_file(store, key) as path:
-        encoded = encode(frames, format, path, stamps, publish)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        store.put_file(key, path)
-    return Segment(owner, key, 0, encoded.num_frames, encoded.key_frames, stamps), sha256
 
 
 @dataclass(frozen=True, slots=True)

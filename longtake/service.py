@@ -14,10 +14,10 @@ from longtake.confined import Confined
 from longtake.errors import CallerError, ConflictError, OrderError
 from longtake.exports import Exports
 from longtake.fetch import FetchRules, check_url, is_data_url
-from longtake.orders import MOST_TAKES, KeyFrame, Order
+from longtake.footage import keys_of, run_of
+from longtake.orders import KeyFrame, Order
 from longtake.planning import CREDITS_PER_SECOND, Capabilities, Extent, check_engine, outline
 from longtake.records import Create, Generation, Key, Records, Upload
-from longtake.sources import OBJECTS, forget_brought
 from longtake.store import Store
 from longtake.uploads import Uploads
 from longtake.watching import Watch
@@ -72,11 +72,12 @@ class Service(Uploads):
         request: Mapping[str, Any],
         base_url: str = "",
         create: Create | None = None,
+        trace: str | None = None,
     ) -> Generation:
         """Takes an order: all that can be known now is checked now. Raises CallerError, with nothing changed.
 
         What stands in it as a `data:` URL is kept as an upload, which takes its place. Where `create` came before,
-        what it made then is what it makes now.
+        what it made then is what it makes now. `trace`: the `traceparent` that it belongs to.
         """
         if create and (made := self._records.repeated(key.account, create)):
             return made
@@ -93,7 +94,9 @@ class Service(Uploads):
                 kept.append(upload.id)
                 extents[end], named = upload.extent, replace(frame, url=None, upload=upload.id)
                 order = replace(order, before=named) if end == "frame0" else replace(order, after=named)
-            generation = self._generation(key, order, extents, wire=wire, request=request, base_url=base_url)
+            generation = self._generation(
+                key, order, extents, wire=wire, request=request, base_url=base_url, trace=trace
+            )
             made = self._records.submit(generation, limits=key.limits, create=create)
             _release(kept, made)
         return made
@@ -107,6 +110,7 @@ class Service(Uploads):
         wire: str,
         base_url: str = "",
         create: Create | None = None,
+        trace: str | None = None,
     ) -> Generation:
         """Takes an order whose `frame0` is the file at `path`: its order and request are made of the upload.
 
@@ -116,7 +120,7 @@ class Service(Uploads):
             upload = _at_field("keyframes.frame0", self.upload, key.account, path)
             kept.append(upload.id)
             order, request = order_of(upload)
-            made = self.submit(key, order, wire=wire, request=request, base_url=base_url, create=create)
+            made = self.submit(key, order, wire=wire, request=request, base_url=base_url, create=create, trace=trace)
             _release(kept, made)
         return made
 
@@ -157,6 +161,10 @@ class Service(Uploads):
         """How many generations of all accounts are in each state, the deleted ones too."""
         return self._records.count_by_state()
 
+    def waiting_by_engine(self) -> dict[str, tuple[int, float]]:
+        """Of each engine: how many of all accounts wait for a worker, and when the oldest was ordered."""
+        return self._records.waiting_by_engine()
+
     def cancel(self, id: str, account: str) -> Generation:
         """Takes an order back while it runs. Raises UnknownError, ConflictError where it has ended."""
         self._records.get(id, account)
@@ -170,17 +178,18 @@ class Service(Uploads):
 
     def delete(self, id: str, account: str) -> None:
         """Removes it, and cancels it where it still runs. Segments that others use stay. Raises UnknownError."""
-        self._records.delete(id, account)
-        for key in (f"videos/{id}.mp4", f"images/{id}.jpg", f"stills/{id}-frame0.png", f"stills/{id}-frame1.png"):
-            self._store.delete(key)
+        result = self._records.delete(id, account).result
+        for kind in ("videos", "images", "stills", "live"):
+            self._store.delete_under(f"{kind}/{id}")
         self.exports.delete(id)
-        if self._records.was_extended(id):
-            return
-        takes = [f"segments/{id}-take{number}" for number in range(2, MOST_TAKES + 1)]
-        for stem in (f"segments/{id}", f"segments/{id}-tail", f"segments/{id}-lead", *takes):
-            for kind in OBJECTS:
-                self._store.delete(f"{stem}{kind}")
-        forget_brought(id, self._store)
+        older = {result.video_key, result.image_key} if result else set()
+        if not self._records.was_extended(id):
+            for kind in ("segments", "sources"):
+                self._store.delete_under(f"{kind}/{id}")
+            older |= {key for key in keys_of(result.timeline) if _is_of(key, id)} if result else set()
+        for key in older:  # the names that older versions gave lie in no folder of the generation's
+            if run_of(key) is None:
+                self._store.delete(key)
 
     def _generation(
         self,
@@ -191,6 +200,7 @@ class Service(Uploads):
         wire: str,
         request: Mapping[str, Any],
         base_url: str,
+        trace: str | None,
     ) -> Generation:
         """The record of an order. Raises OrderError, ConflictError for ends that do not go with it."""
         capabilities = self.capabilities(order.model)
@@ -217,6 +227,7 @@ class Service(Uploads):
             updated_at=now,
             extent=extent,
             base_url=base_url,
+            trace=trace,
             parents=tuple((end, frame.id) for end, frame in order.ends if frame.id),
         )
 
@@ -237,6 +248,11 @@ class Service(Uploads):
             parent = self._records.get_parent(frame.id, account, end)
             return Extent.of(parent.result.timeline) if parent.result else parent.extent
         return None
+
+
+def _is_of(key: str, id: str) -> bool:
+    """Whether this generation has made an object, and not one whose footage it goes on from."""
+    return key.split("/")[1].startswith(id)
 
 
 def _release(kept: list[str], made: Generation) -> None:

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
 
+from longtake import metrics, tracing
 from longtake.app import House, back, front
 from longtake.errors import CallerError
 from longtake.media.memory import share_one_heap
+from longtake.probes import Probes
 from longtake.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from longtake.workflows import Executor
+
 log = structlog.get_logger("longtake.serving")
 LONGEST_PAUSE_SECONDS = 30.0
 GRACE_SECONDS = 0.1
 """Whoever ends both of us may end the worker first: only after this is its end a surprise."""
+WORKER_DRAIN_SECONDS = 25.0
+"""Less than the 30 s after which Kubernetes kills."""
+CHILD_DRAIN_SECONDS = 1.0
+"""Who ends a server of his own does not want to wait: the step is done again at the next start."""
+PARENTLESS_SECONDS = 2.0
+"""Within so long a worker whose parent has died gives back what it had begun, and is gone."""
+ANSWER_SECONDS = 10
+"""How long what was asked of a front before its end was asked for may take to be answered."""
 BACKLOG = 4096
 """Connections that may wait to be accepted."""
 
@@ -38,6 +51,7 @@ def serve(house: House, *, with_worker: bool, tell: Callable[[str], None]) -> No
     Raises CallerError where the port can't be had.
     """
     settings = house.settings
+    tracing.set_up("front")
     listener = _listen(settings)
     was = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
     child: WorkerChild | None = None
@@ -83,38 +97,79 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
-                timeout_graceful_shutdown=2,
+                timeout_graceful_shutdown=ANSWER_SECONDS,
                 server_header=False,
                 backlog=BACKLOG,
             )
         )
         self._child = child
+        self._drain: Callable[[], None] = app.state.drain
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._child:
             self._child.leave()
+        if self.should_exit:  # told once more
+            self.force_exit = True
+        # Who waits for a change is answered now: streams end, and their clients go on elsewhere, or at the next start.
+        self._drain()
         super().handle_exit(sig, frame)
 
 
-def work(house: House, *, parent_on_stdin: bool) -> None:
-    """Renders until it is told to stop, or until the parent's end of standard input closes: then the parent is gone."""
+def work(house: House, *, able: Sequence[str] = (), concurrency: int = 1, parent_on_stdin: bool = False) -> None:
+    """Renders until it is told to stop, or until the parent's end of standard input closes: then the parent is gone.
+
+    Told so (SIGTERM, SIGINT) it lets what it does come to a step's end, gives the rest back to the queue, and ends
+    with 0; told once more, at once. Raises CallerError for an engine that there is not.
+    """
     # A thread that waits on a lock sleeps through a signal that came just before, or to another thread; not through
     # the byte that each signal writes here.
     heard, hears = os.pipe()
     os.set_blocking(hears, False)
     signal.set_wakeup_fd(hears)
-    # What runs now is left as it is: the next worker goes on with it, as after a kill.
+    # Until it has begun there is nothing to give back.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # A parent hears the same Ctrl-C, and ends its worker itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN if parent_on_stdin else lambda *_: os._exit(0))
+    gone = threading.Event()
     if parent_on_stdin:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(gone, hears), daemon=True).start()
     share_one_heap()
-    executor = back(house)
+    tracing.set_up("worker")
+    executor = back(house, able=able, concurrency=concurrency)
+    metrics.set_slots(concurrency)
+    port = _show_metrics(house.settings, executor)
     executor.start()
-    log.info("worker ready", pid=os.getpid())
-    while True:
-        os.read(heard, 1)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    if not parent_on_stdin:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    log.info("worker ready", pid=os.getpid(), worker=executor.id, **({"metrics_port": port} if port else {}))
+    os.read(heard, 1)
+    seconds = _drain_seconds(house.settings, WORKER_DRAIN_SECONDS)
+    threading.Thread(target=_drain, args=(executor, 0.0 if gone.is_set() else seconds), daemon=True).start()
+    select.select([heard], [], [], PARENTLESS_SECONDS if gone.is_set() else None)
+    os._exit(0)
+
+
+def _drain(executor: Executor, seconds: float) -> None:
+    metrics.set_draining()
+    try:
+        executor.drain(seconds)
+        tracing.shut_down()
+    except Exception:
+        log.exception("could not drain")
+    finally:
+        os._exit(0)
+
+
+def _drain_seconds(settings: Settings, default: float) -> float:
+    return default if settings.drain_seconds is None else settings.drain_seconds
+
+
+def _show_metrics(settings: Settings, executor: Executor) -> int | None:
+    """The port. Raises CallerError where it can't be had."""
+    if settings.metrics_port is None:
+        return None
+    return Probes(settings.host, settings.metrics_port, executor.unready).port
 
 
 class WorkerChild:
@@ -122,6 +177,7 @@ class WorkerChild:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._drain_seconds = _drain_seconds(settings, CHILD_DRAIN_SECONDS)
         self._leaving = threading.Event()
         self._spawning = threading.Lock()
         self._process = self._spawn()
@@ -136,7 +192,7 @@ class WorkerChild:
         with self._spawning:
             self._process.terminate()
         try:
-            self._process.wait(timeout=3)
+            self._process.wait(timeout=self._drain_seconds + 3)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -148,6 +204,7 @@ class WorkerChild:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         for name, value in self._settings.model_dump(exclude_none=True).items():
             environment[PREFIX + name.upper()] = str(value)
+        environment[f"{PREFIX}DRAIN_SECONDS"] = str(self._drain_seconds)
         return subprocess.Popen(
             [sys.executable, "-m", "longtake", "worker", "--parent-on-stdin"],
             env=environment,
@@ -172,6 +229,10 @@ class WorkerChild:
                 self._process = self._spawn()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(gone: threading.Event, told: int) -> None:
     sys.stdin.buffer.read()
+    gone.set()
+    os.write(told, b"\0")
+    # Where it has not begun, or is draining: nobody waits for it any more.
+    time.sleep(PARENTLESS_SECONDS)
     os._exit(0)

@@ -13,8 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from longtake.errors import CallerError
 
 PREFIX = "LONGTAKE_"
-FOR_TESTS = {"LONGTAKE_REQUIRE", "LONGTAKE_CLIPS"}
+FOR_TESTS = {"LONGTAKE_REQUIRE", "LONGTAKE_CLIPS", "LONGTAKE_TEST_DATABASE_URL"}
 """Variables that only the tests and benchmarks read."""
+FOR_CLIENTS = {"LONGTAKE_KEY"}
+"""What the examples call a client's key: it may stand in the same shell."""
 
 
 class Settings(BaseSettings):
@@ -22,7 +24,22 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    data: Path = Field(Path("longtake-data"), description="The folder that holds the database and the objects.")
+    data: Path = Field(
+        Path("longtake-data"),
+        description="The folder that holds the database and the objects; where both are elsewhere, half-made files.",
+    )
+    database_url: str | None = Field(
+        None,
+        pattern=r"^(postgres(ql)?(\+psycopg)?://|sqlite:///).+",
+        description="postgresql://USER:PASSWORD@HOST/DATABASE, which any number of servers and workers share. By"
+        " default a SQLite file in the data folder.",
+    )
+    store_url: str | None = Field(
+        None,
+        pattern="^s3://.+",
+        description="s3://BUCKET/PREFIX, where objects are kept; where it is and who we are there, by the usual AWS_"
+        " variables. By default a folder in the data folder.",
+    )
     host: str = Field("127.0.0.1", description="The address that the server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="The port that the server listens on; 0 takes a free one.")
     api_key: str | None = Field(
@@ -77,16 +94,46 @@ class Settings(BaseSettings):
     seconds_per_day: float | None = Field(
         None, gt=0, description="How many seconds of video a key may order in 24 hours."
     )
+    worker_grace_seconds: float = Field(
+        15.0,
+        gt=0,
+        description="How long a worker's lock on Postgres may be missing before others take up what it had begun. On"
+        " SQLite they do so at once.",
+    )
+    drain_seconds: float | None = Field(
+        None,
+        ge=0,
+        description="How long a step may go on in a worker that is told to end (SIGTERM); what is not done by then goes"
+        " back to the queue. By default 25 s in `longtake worker`, and 1 s in the worker of `longtake serve`.",
+    )
+    part_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="A longer new part is rendered in parts of so many seconds: so much at most is rendered again where"
+        " a worker dies.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="The port where a worker shows its figures (/metrics), and whether it lives (/healthz) and can work"
+        " (/readyz); 0 takes a free port. By default nowhere.",
+    )
     log_format: str = Field(
         "auto", pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal."
     )
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{(self.data / 'longtake.db').resolve()}"
 
 
 def load(**given: object) -> Settings:
     """The process's settings; `given` (those that are not None) go before its environment. Raises CallerError."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in os.environ:
-        if name.startswith(PREFIX) and name not in known | FOR_TESTS:
+        if name.startswith(PREFIX) and name not in known | FOR_TESTS | FOR_CLIENTS:
             raise CallerError(f"{name} is not a setting; these are: {', '.join(sorted(known))}", field=name)
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]

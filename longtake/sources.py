@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from longtake.confined import Confined, seconds_for
 from longtake.errors import CallerError, FetchError, MediaError, UnknownError
 from longtake.fetch import Fetcher
-from longtake.footage import Footage, Tell, work_file
+from longtake.footage import LOOK_SECONDS, Footage, Look, Run, Tell, meanwhile, put_away, work_file
 from longtake.frames import Frames
 from longtake.joining import match_sound
 from longtake.media.bring import bring
@@ -29,18 +29,12 @@ from longtake.timeline import Segment, Sound, Timeline
 from longtake.video import Still, VideoFormat
 
 TRIES = 3
-LOOK_SECONDS = 0.1
-"""How soon a fetch notices that nobody waits for it any more."""
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 """A server that asks for more patience than this is not asked again."""
 LOOK_AT_SECONDS = 60.0
 MOST_MEMORY_BYTES = 6 << 30
 """Of address space, for a child that opens a file: the largest pictures, decoded and encoded."""
-
-
-OBJECTS = (".mp4", ".json", "-sound.mp4")
-"""What stands in the store for one stretch of footage: frames, what is known of them, sound."""
 
 
 def opener() -> Confined:
@@ -68,45 +62,44 @@ def fetch_patiently(fetcher: Fetcher, url: str, path: Path, tell: Callable[[], N
             return
 
 
-def _fetch_while(tell: Callable[[], None], fetcher: Fetcher, url: str, path: Path) -> None:
+def _fetch_while(look: Look, fetcher: Fetcher, url: str, path: Path) -> None:
     """One try, in a thread of its own: a read that waits for a slow server can't be interrupted, but be left alone."""
-    errors: list[Exception] = []
     left_alone = threading.Event()
 
-    def run() -> None:
+    def fetch() -> None:
         try:
             fetcher.fetch(url, path)
-        except Exception as error:
-            errors.append(error)
-        if left_alone.is_set():
-            path.unlink(missing_ok=True)
+        finally:
+            if left_alone.is_set():
+                path.unlink(missing_ok=True)
 
-    thread = threading.Thread(target=run, name="longtake-fetch", daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(LOOK_SECONDS)
-            tell()
+        meanwhile(look, fetch)
     except BaseException:
         left_alone.set()
         raise
-    if errors:
-        raise errors[0]
 
 
-def keep_still(path: Path, key: str, store: Store, *, max_pixels: int, confined: Confined | None = None) -> Still:
+def keep_still(
+    path: Path,
+    key: str,
+    store: Store,
+    *,
+    max_pixels: int,
+    confined: Confined | None = None,
+    look: Look = lambda: None,
+) -> Still:
     """An image file → a still in the store: upright, sRGB, without its metadata. Raises MediaError.
 
-    It is opened in a child of `confined`, or else here.
+    It is opened in a child of `confined`, which ends where `look` raises, or else here.
     """
     with work_file(store, key) as upright:
         if confined:
-            width, height = confined.call(
-                normalise, seconds_for(path, LOOK_AT_SECONDS), path, upright, max_pixels=max_pixels
-            )
+            seconds = seconds_for(path, LOOK_AT_SECONDS)
+            width, height = confined.watch(normalise, seconds, look, path, upright, max_pixels=max_pixels)
         else:
             width, height = normalise(path, upright, max_pixels=max_pixels)
-        store.put_file(key, upright)
+        put_away(store, key, upright, look)
     return Still(key, width, height)
 
 
@@ -115,12 +108,12 @@ def keep_footage(
 ) -> Footage:
     """A video file → footage in the store. Packet for packet where its packets can be joined, else in house format.
 
-    It goes under `<stem>.mp4`, its sound under `<stem>-sound.mp4`, and what is to be known of it under `<stem>.json`,
-    where `find_footage` finds it. Of a file that breaks off, or breaks, what is whole ahead of that is kept: its
-    segment's `broken` says so, and planning refuses it until it is cut. It is opened in a child of `confined`, which
-    ends where `tell` raises, or else here. Raises MediaError. The file at `path` is left where it is.
+    It goes under `<stem>.mp4`, its sound under `<stem>-sound.mp4`. Of a file that breaks off, or breaks, what is whole
+    ahead of that is kept: its segment's `broken` says so, and planning refuses it until it is cut. It is opened in a
+    child of `confined`, which ends where `tell` raises, or else here. Raises MediaError. The file at `path` is left
+    where it is.
     """
-    hear, folder = partial(tell, "bring"), store.work_folder
+    hear, look, folder = partial(tell, "bring"), partial(tell, "bring", 1.0), store.work_folder
     with TemporaryDirectory(prefix="bring-", dir=folder, ignore_cleanup_errors=True) as work:  # a child may die in it
         picture, sound = Path(work) / "picture.mp4", Path(work) / "sound.mp4"
         if confined:
@@ -128,17 +121,15 @@ def keep_footage(
         else:
             brought = bring(hear, path, picture, sound)
         segment = replace(brought.segment, owner=owner, key=f"{stem}.mp4")
-        store.put_file(segment.key, picture)
+        put_away(store, segment.key, picture, look)
         if brought.sound_start is not None:
             segment = replace(segment, sound=Sound(f"{stem}-sound.mp4", brought.sound_start))
-            store.put_file(f"{stem}-sound.mp4", sound)
-    footage = Footage(Timeline(brought.format, (segment,)), converted=brought.converted)
-    store.put(f"{stem}.json", json.dumps(footage.to_json()).encode())
-    return footage
+            put_away(store, f"{stem}-sound.mp4", sound, look)
+    return Footage(Timeline(brought.format, (segment,)), converted=brought.converted)
 
 
 def match(
-    id: str, before: Footage, after: Footage, store: Store, tell: Tell, order: Order | None = None
+    run: Run, before: Footage, after: Footage, store: Store, tell: Tell, order: Order | None = None
 ) -> tuple[Footage, Footage]:
     """The ends of a bridge in one format, the one that `common_format` names.
 
@@ -155,33 +146,15 @@ def match(
     for name, end, timeline, (first, last) in zip(("frame0", "frame1"), (before, after), pair, needed, strict=True):
         end = replace(end, timeline=timeline)
         if timeline.format != wanted:
-            end = _recoded(f"{_matched(id)}/{name}", name, end, first, last, wanted, store, tell)
+            end = _recoded(run, name, end, first, last, wanted, store, tell)
         ends.append(end)
-    heard = match_sound(id, ends[0].timeline, stop, ends[1].timeline, start, store, tell)
+    heard = match_sound(run, ends[0].timeline, stop, ends[1].timeline, start, store, tell)
     converted = (*ends[1].converted, *heard[2])
     return replace(ends[0], timeline=heard[0]), replace(ends[1], timeline=heard[1], converted=converted)
 
 
-def forget_brought(id: str, store: Store) -> None:
-    """Removes what a generation's own ends were made into. Timelines must not hold it any more."""
-    for end in ("frame0", "frame1"):
-        for key in (f"stills/{id}-{end}.png", *(f"sources/{id}-{end}{kind}" for kind in OBJECTS)):
-            store.delete(key)
-    forget_matched(id, store)
-
-
-def forget_matched(id: str, store: Store) -> None:
-    """Removes what was encoded again for this bridge."""
-    for key in list(store.keys(_matched(id))):
-        store.delete(key)
-
-
-def _matched(id: str) -> str:
-    return f"sources/{id}-match"
-
-
 def _recoded(
-    stem: str, name: str, footage: Footage, first: int, last: int, format: VideoFormat, store: Store, tell: Tell
+    run: Run, name: str, footage: Footage, first: int, last: int, format: VideoFormat, store: Store, tell: Tell
 ) -> Footage:
     """The footage, its frames `[first, last)` encoded once more to match another format, segment for segment.
 
@@ -191,13 +164,13 @@ def _recoded(
     timeline, at = footage.timeline, first
     segments = [replace(given, stop=stop) for given, _, stop in timeline.touched(0, first)]
     for number, (given, start, stop) in enumerate(timeline.touched(first, last)):
-        begin, at, key = at, at + stop - start, f"{stem}-{number}.mp4"
+        begin, at, key = at, at + stop - start, run.matched(f"{name}-{number}")
         scaler = Scaler((format.width, format.height), format.coding.colour)
         batches = (scaler.of(batch) for batch in read(timeline, begin, at, store.open))
         told, stamps = _tell_each(tell, begin - first, last - first, batches), timeline.stamps_of(begin, at)
         with work_file(store, key) as path:
             encoded = encode(told, format, path, stamps)
-            store.put_file(key, path)
+            put_away(store, key, path, partial(tell, "bring", (at - first) / (last - first)))
         made = Segment(given.owner, key, 0, encoded.num_frames, encoded.key_frames, stamps)
         broken = given.broken if stop == given.stop else ""
         segments.append(replace(made, sound=timeline.sound_of(begin), broken=broken))
@@ -221,7 +194,7 @@ def _tell_each(tell: Tell, done: int, of: int, batches: Iterator[Frames]) -> Ite
 
 
 def find_footage(stem: str, store: Store) -> Footage | None:
-    """What `keep_footage` kept: timelines point into it, so that it is never made a second time."""
+    """What an older version kept of an upload, and wrote down beside it: timelines point into it."""
     try:
         return Footage.from_json(json.loads(store.read(f"{stem}.json")))
     except UnknownError:

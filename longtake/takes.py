@@ -1,28 +1,28 @@
 """Several takes of one new part: each is rendered and measured, and the best one is kept.
 
-A take differs from the others in its seed alone. It is rendered by a step of its own, so that whoever is killed has
-lost one take at most.
+A take differs from the others in its seed alone. It is rendered by steps of its own, so that whoever is killed has lost
+one take at most, and of a long one a piece.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from typing import Any, Final
 
 from longtake.engines.base import Engine
-from longtake.footage import Source, Tell, again_keys, segment_key, sound_key
+from longtake.footage import Run, Source, Tell
 from longtake.joining import measure_seams, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import Order
+from longtake.parts import Do, Rendered, divided, make_in_pieces
 from longtake.planning import Plan
-from longtake.rendering import Rendered, render, seed_of
+from longtake.rendering import Rendering, seed_of
 from longtake.store import Store
-from longtake.watching import forget_live
 
-Do = Callable[[str, Callable[[], Any]], Any]
-"""Runs a function by a name, and gives its result, which is JSON: a durable step, or just a call."""
 JUMP_TOLERANCE: Final = math.log(1.25)
 """Footage's own steps differ by so much: within it one join is as good as another."""
 LEAST_JUMP: Final = 0.05
@@ -74,7 +74,7 @@ def score(joins: Iterable[Seam], reversal: float | None) -> float:
 
 
 def shoot(
-    id: str,
+    run: Run,
     order: Order,
     plan: Plan,
     before: Source,
@@ -85,35 +85,36 @@ def shoot(
     do: Do,
     *,
     live: bool = False,
+    part_seconds: Fraction | float | None = None,
 ) -> tuple[Take, ...]:
     """Renders and measures `order.takes` takes, one after another. `tell` hears of all of them as one piece of work.
 
-    `live`: the only one can be watched while it is rendered.
+    `live`: the only one can be watched while it is rendered. What is longer than `part_seconds` is rendered in pieces.
     """
     takes: list[Take] = []
-    earlier: Rendered | None = None
+    format, num_frames = plan.outline.format, plan.outline.num_frames
+    pieces = divided(num_frames, format.frame_rate, part_seconds)
 
     def told(stage: str, part: float) -> None:
         tell(stage, (len(takes) + part) / order.takes)
 
     for number in range(order.takes):
-
-        def rendered(number: int = number, earlier: Rendered | None = earlier) -> dict[str, Any]:
-            told("render", 0.0)
-            ends, watched = (before, after), live and order.takes == 1
-            made = render(id, order, plan, *ends, engine, store, told, take=number, earlier=earlier, live=watched)
-            return made.to_json()
-
-        made = Rendered.from_json(do(_step("render", number), rendered))
+        earlier = takes[-1].rendered if takes else None
+        watched, step = live and order.takes == 1, _step("render", number)
+        making = Rendering(
+            run, order, plan, before, after, engine, store, told, take=number, earlier=earlier, live=watched
+        )
+        look = partial(told, "render", 1.0)
+        made = make_in_pieces(making, pieces, run, format, store, do, step, look, take=number)
 
         def measured(made: Rendered = made) -> list[dict[str, Any]]:
             told("measure", 1.0)
             timeline, _ = timeline_of(plan, made)
-            return [seam.to_json() for seam in measure_seams(plan, order, timeline, before, after, store)]
+            look = partial(told, "measure", 1.0)
+            return [seam.to_json() for seam in measure_seams(plan, order, timeline, before, after, store, look)]
 
         seams = tuple(Seam.from_json(seam) for seam in do(_step("measure", number), measured))
         takes.append(Take(seed_of(order, number), made, seams, _own(plan, order, seams)))
-        earlier = made
     return tuple(takes)
 
 
@@ -140,15 +141,6 @@ def drop(takes: Sequence[Take], kept: int, store: Store) -> None:
     for number, take in enumerate(takes):
         if number != kept:
             store.delete(take.rendered.segment.key)
-
-
-def leave_nothing(id: str, num_takes: int, store: Store) -> None:
-    """Removes all that rendering and joining left of a generation that has no result."""
-    segments = [segment_key(id, take) for take in range(num_takes)]
-    sounds = [sound_key(id, take) for take in range(num_takes)]
-    for key in (*segments, *sounds, *again_keys(id), f"videos/{id}.mp4", f"images/{id}.jpg"):
-        store.delete(key)
-    forget_live(id, store)
 
 
 def _step(name: str, number: int) -> str:

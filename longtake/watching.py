@@ -8,12 +8,14 @@ stretches, at the same addresses.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from longtake.errors import FaultError, UnknownError
+from longtake.footage import Run, run_of
 from longtake.media.fragments import Fragments, stretches
 from longtake.planning import Plan
 from longtake.records import Generation
@@ -28,41 +30,44 @@ MOST_SECONDS = 30
 
 
 class Live:
-    """What the worker tells of a video that is being rendered."""
+    """What the worker tells of a video that is being rendered: a pointer of this run to its groups, and to what others
+    have done."""
 
-    def __init__(self, id: str, plan: Plan, tail: Segment | None, lead: Segment | None, store: Store) -> None:
-        """What is there already can be watched from now on. `tail` and `lead` are what is encoded again at the cuts.
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        tail: Segment | None,
+        lead: Segment | None,
+        store: Store,
+        done: Sequence[Segment] = (),
+    ) -> None:
+        """What is there already can be watched from now on. `tail` and `lead` are what is encoded again at the cuts,
+        `done` the pieces of the new part that are there.
 
-        Where an earlier attempt has published groups, they stay until this one has more: its frames are the same.
+        Where an earlier run has published groups, they stay until this one has more: its frames are the same.
         """
-        self._id, self._store = id, store
+        self._run, self._store = run, store
         format, head, rest = plan.outline.format, plan.head, plan.rest
-        self._shown = Timeline(format, (*(head.segments if head else ()), *((tail,) if tail else ())))
+        self._shown = Timeline(format, (*(head.segments if head else ()), *((tail,) if tail else ()), *done))
         self._rest = Timeline(format, (*((lead,) if lead else ()), *(rest.segments if rest else ())))
         self._num_groups = 0
-        earlier = _read(id, store)
-        self._published = len(earlier.shown.segments) if earlier else -1
+        earlier = _read(run.id, run.attempt, store)
+        self._published = earlier.shown.num_frames if earlier else -1
         self._write()
 
     def publish(self, group: bytes, num_frames: int) -> None:
-        key = f"live/{self._id}/{self._num_groups:05}.mp4"
+        key = self._run.key("live", f"-{self._num_groups:05}.mp4")
         self._store.put(key, group)
         self._num_groups += 1
-        self._shown += Timeline(self._shown.format, (Segment(self._id, key, 0, num_frames, (0,)),))
+        self._shown += Timeline(self._shown.format, (Segment(self._run.id, key, 0, num_frames, (0,)),))
         self._write()
 
     def _write(self) -> None:
-        if len(self._shown.segments) > self._published:
-            self._published = len(self._shown.segments)
+        if self._shown.num_frames > self._published:
+            self._published = self._shown.num_frames
             data = {"shown": self._shown.to_json(), "rest": self._rest.to_json()}
-            self._store.put(_key(self._id), json.dumps(data).encode())
-
-
-def forget_live(id: str, store: Store) -> None:
-    """Removes what was published while it was rendered."""
-    store.delete(_key(id))
-    for key in list(store.keys(f"live/{id}/")):
-        store.delete(key)
+            self._store.put(self._run.key("live", ".json"), json.dumps(data).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Watch:
         """Raises UnknownError where there is nothing of it to be watched, or nothing any more."""
         if generation.result:
             found = cls(generation.result.timeline, Timeline(generation.result.timeline.format, ()), True)
-        elif generation.state == "dreaming" and (live := _read(generation.id, store)):
+        elif generation.state == "dreaming" and (live := _read(generation.id, generation.attempt, store)):
             found = live
         else:
             raise UnknownError(f"there is nothing yet to be watched of generation {generation.id}")
@@ -143,13 +148,16 @@ def is_watchable(generation: Generation, store: Store) -> bool:
         return False
 
 
-def _key(id: str) -> str:
-    return f"live/{id}.json"
+def _read(id: str, attempt: int, store: Store) -> Watch | None:
+    """What the run of this attempt that has come farthest tells of.
 
-
-def _read(id: str, store: Store) -> Watch | None:
-    try:
-        data: dict[str, Any] = json.loads(store.read(_key(id)))
-    except UnknownError:
-        return None
-    return Watch(Timeline.from_json(data["shown"]), Timeline.from_json(data["rest"]), False)
+    One that was given up may go on telling for a while: its frames are the same, and what is shown never gets shorter.
+    """
+    found: list[Watch] = []
+    for key in store.keys(f"live/{id}"):
+        run = run_of(key)
+        if key.endswith(".json") and run and run[0] == attempt:
+            with suppress(UnknownError):  # just removed
+                data: dict[str, Any] = json.loads(store.read(key))
+                found.append(Watch(Timeline.from_json(data["shown"]), Timeline.from_json(data["rest"]), False))
+    return max(found, key=lambda watch: watch.shown.num_frames, default=None)

@@ -21,7 +21,8 @@ from typing import Any
 import httpx2
 import structlog
 
-from longtake.errors import CallerError, FetchError, OrderError
+from longtake import metrics, tracing
+from longtake.errors import CallerError, DatabaseError, FetchError, OrderError
 from longtake.fetch import FetchRules, check_url, guarded_client
 from longtake.records import Generation, Records, Webhook
 
@@ -85,14 +86,25 @@ class Webhooks:
         webhook = self._webhooks.turn(number, turn)
         if webhook is None:
             return
+        parent = self._records.get(webhook.generation_id).trace if tracing.is_on() else None
+        about = tracing.span("webhook", parent=parent, kind="client", generation=webhook.generation_id, number=number)
+        with about:
+            self._try(webhook, number, turn)
+
+    def _try(self, webhook: Webhook, number: int, turn: int) -> None:
+        tracing.note(event=webhook.event, tries=webhook.tries + 1)
         try:
             status, after = self._post(webhook)
+            tracing.note(status=status)
             problem = "" if 200 <= status < 300 else f"the receiver answered {status}"
         except OrderError as error:  # no address that may be reached: another try would end the same
             self._webhooks.give_up(number, turn, error.message)
+            self._note("given_up", error.message)
             return
         except FetchError as error:
             status, after, problem = 0, 0.0, error.message
+        except DatabaseError:  # nothing was sent, and no try is used up: the workflow begins again
+            raise
         except Exception:
             log.exception("fault", webhook=number)
             status, after, problem = 0, 0.0, "a fault of ours; the log tells more"
@@ -101,11 +113,19 @@ class Webhooks:
         )
         if not problem:
             self._webhooks.delivered(number, turn)
+            self._note("delivered")
         elif status == GONE or webhook.tries >= len(DELAYS_SECONDS):
             self._webhooks.give_up(number, turn, problem)
+            self._note("given_up", problem)
         else:
             delay = DELAYS_SECONDS[webhook.tries] * random.uniform(1, 1.1)  # noqa: S311
             self._webhooks.try_again(number, turn, problem, max(delay, after))
+            self._note("again", problem)
+
+    def _note(self, outcome: metrics.Outcome, problem: str = "") -> None:
+        metrics.webhook_tried(outcome)
+        if problem:
+            tracing.fail(problem)
 
     def _post(self, webhook: Webhook) -> tuple[int, float]:
         """The receiver's status, and how long it asks to be left alone. A redirect is no delivery, and is not followed.
@@ -122,6 +142,7 @@ class Webhooks:
             "webhook-id": webhook.message_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(secret_of(self._secret, account), webhook.message_id, timestamp, body),
+            **tracing.headers(),
         }
         with (
             guarded_client(self._rules, tls=self._tls) as client,

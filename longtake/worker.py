@@ -2,50 +2,43 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from fractions import Fraction
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import structlog
 
-from longtake.edits import edit
+from longtake import metrics, tracing
+from longtake.bringing import Bringing
+from longtake.edits import Editing
 from longtake.engines.base import Engine
-from longtake.errors import CallerError, Cancelled, FaultError, FetchError, LongtakeError, WorldError
+from longtake.errors import CallerError, Cancelled, DatabaseError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
-from longtake.footage import Footage, Source, Tell, timeline_in, work_file
+from longtake.footage import Footage, Run, Source, Tell, keys_of, timeline_in
 from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
-from longtake.media.seams import Seam
-from longtake.orders import MOST_TAKES, KeyFrame
-from longtake.planning import CREDITS_PER_SECOND, plan
+from longtake.orders import Order
+from longtake.parts import Do, Rendered, divided, make_in_pieces
+from longtake.planning import CREDITS_PER_SECOND, Plan, plan
 from longtake.records import NO_LIMITS, FailureKind, Generation, Limits, Records, Result
-from longtake.rendering import Rendered
-from longtake.sources import (
-    at_end,
-    fetch_patiently,
-    find_footage,
-    forget_brought,
-    forget_matched,
-    keep_footage,
-    keep_still,
-    match,
-    opener,
-)
+from longtake.sources import match
 from longtake.store import Store
-from longtake.takes import Take, choose, drop, leave_nothing, remarks, shoot
+from longtake.takes import Take, choose, drop, remarks, shoot
 from longtake.video import Still
-from longtake.watching import forget_live
 from longtake.workflows import Step, Workflows
 
-T = TypeVar("T")
 log = structlog.get_logger("longtake.worker")
 REPORT_SECONDS = 0.1
 """Progress is written, and a cancel noticed, this often at most."""
 SWEEP_SECONDS = 30.0
+LAST_START = sys.maxsize
 STAGES = {"fetch": (0.0, 0.0), "bring": (0.0, 0.05), "render": (0.05, 0.95), "measure": (0.05, 0.95)}
-STAGES |= {"sound": (0.95, 0.96)}
+STAGES |= {"sound": (0.95, 0.96), "splice": (0.96, 0.96)}
 """From where to where each stage takes the progress that clients see."""
 
 
@@ -61,65 +54,82 @@ class Worker:
         engines: Mapping[str, Engine],
         max_still_pixels: int,
         limits: Limits = NO_LIMITS,
+        part_seconds: Fraction | float | None = 10,
     ) -> None:
+        """`part_seconds`: a new part that is longer is rendered in pieces, each a step of its own."""
         self._records = records
         self._store = store
-        self._fetcher = fetcher
+        self._bringing = Bringing(records, store, fetcher, max_still_pixels)
         self._engines = engines
-        self._max_still_pixels = max_still_pixels
         self._limits = limits
-        self._opener = opener()
+        self._part_seconds = part_seconds
 
-    def run(self, id: str, attempt: int, step: Step) -> None:
-        """Brings this attempt at the generation to its one end, whatever happens on the way."""
+    def run(self, id: str, attempt: int, start: int, step: Step) -> None:
+        """Brings this attempt at the generation to its one end, whatever happens on the way.
+
+        `start` counts from 1 which run of the attempt's workflow this is.
+        """
+        parent = self._records.get(id).trace if tracing.is_on() else None
+        with metrics.slot(), tracing.span("generation", parent=parent, generation=id, attempt=attempt, start=start):
+            self._run(Run(id, attempt, start), step)
+
+    def _run(self, run: Run, step: Step) -> None:
+        id = run.id
         try:
-            self.carry_out(id, attempt, step)
+            self.carry_out(run, step)
         except Cancelled:
             log.info("cancelled", generation=id)
+            self._note_end(run, "failed", "cancelled")
+        except DatabaseError:
+            raise  # nothing can be recorded: this run ends, and another begins once the database is back
         except CallerError as error:
-            self._fail(id, attempt, str(error), "caller")
+            self._fail(run, str(error), "caller")
         except WorldError as error:
-            self._fail(id, attempt, str(error), "world")
+            self._fail(run, str(error), "world")
         except LongtakeError as error:
-            self._fail(id, attempt, f"a fault of ours: {error}", "fault")
+            self._fail(run, f"a fault of ours: {error}", "fault")
         except Exception:
             log.exception("fault", generation=id)
-            self._fail(id, attempt, "a fault of ours; the log tells more under this generation's id", "fault")
-        self._clean_up(id)
+            self._fail(run, "a fault of ours; the log tells more under this generation's id", "fault")
+        self._clean_up(run)
 
-    def carry_out(self, id: str, attempt: int, step: Step) -> None:
+    def carry_out(self, run: Run, step: Step) -> None:
         """From the record to the finished video. What a `step` returns is kept, and never done again."""
+        id, attempt = run.id, run.attempt
         timings: dict[str, float] = {}
-        do = _timed(step, id, timings)
 
         # 1 the order is ours now, or this attempt is over
         generation = self._records.start(id, attempt)
         if generation is None:
             return
         order, engine = generation.order, self._engines[generation.engine]
+        do = _timed(step, generation, timings)
+        _note_begin(generation, run)
         tell = partial(_tell, self._records, generation, {})
 
         # 2 its ends: the user's files go to the store once; parents have ended by now
         ends: dict[str, Source] = {"frame0": None, "frame1": None}
         for end, frame in order.ends:
-            ends[end] = _source(do(f"bring {end}", partial(self._bring, generation, end, frame, tell)))
+            ends[end] = _source(do(f"bring {end}", partial(self._bringing.bring, run, generation, end, frame, tell)))
         before, after = ends["frame0"], ends["frame1"]
         if isinstance(before, Footage) and isinstance(after, Footage):
             pair = before, after
-            before, after = map(_source, do("match", lambda: _matched(match(id, *pair, self._store, tell, order))))
+            before, after = map(_source, do("match", lambda: _matched(match(run, *pair, self._store, tell, order))))
 
         # 3 the plan: pure, so it is not a step
         planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
 
         # 4 the new part, as many takes of it as are asked for: each is rendered and its joins are measured; or, for an
-        #   edit, all frames anew: how many those of an address are is known only now
+        #   edit, all frames anew
         if order.edit:
-            credits = float(planned.outline.seconds) * CREDITS_PER_SECOND
-            self._records.charge(id, attempt, credits, self._limits)
-            edited = do("edit", lambda: edit(id, order, planned, before, self._store, tell, live=True).to_json())
-            takes: tuple[Take, ...] = (Take(order.seed or 0, Rendered.from_json(edited), (), ()),)
+            takes: tuple[Take, ...] = (
+                Take(order.seed or 0, self._edit(run, order, planned, before, tell, do), (), ()),
+            )
         else:
-            takes = shoot(id, order, planned, before, after, engine, self._store, tell, do, live=True)
+            ends_and_engine = before, after, engine
+            takes = shoot(
+                run, order, planned, *ends_and_engine, self._store, tell, do, live=True, part_seconds=self._part_seconds
+            )
 
         # 5 the best take stays
         best = choose(takes)
@@ -128,15 +138,16 @@ class Worker:
             do("drop", lambda: drop(takes, best, self._store))
 
         # 6 sound goes on under it, where that is asked for
-        lay = partial(lay_sound, id, order, planned, rendered, best, self._store, tell)
+        lay = partial(lay_sound, run, order, planned, rendered, best, self._store, tell)
         heard = Heard.from_json(do("sound", lay)) if order.sound == "continue" else Heard()
         rendered = heard.under(rendered)
 
         # 7 the whole: packets are copied, and it gets a picture
-        self._records.report(id, attempt, "splice", 0.96)
+        look = partial(tell, "splice", 0.0)
+        look()
         timeline, new_start = timeline_of(planned, rendered)
-        video_key, num_bytes, of_sound = do("splice", lambda: join(id, timeline, self._store))
-        image_key = do("poster", lambda: make_poster(id, timeline, self._store))
+        video_key, num_bytes, of_sound = do("splice", lambda: join(run, timeline, self._store, look))
+        image_key = do("poster", lambda: make_poster(run, timeline, self._store, look))
 
         # 8 all objects are there: one commit
         converted = tuple(dict.fromkeys((*_converted(before), *_converted(after))))
@@ -160,70 +171,49 @@ class Worker:
         )
         if self._records.complete(id, attempt, result):
             log.info("completed", generation=id, seconds=round(sum(timings.values()), 3), bytes=num_bytes)
+            self._note_end(run, "completed")
+            for seam in takes[best].joins:
+                metrics.observe_seam(generation.engine, seam)
 
-    def _bring(self, generation: Generation, end: str, frame: KeyFrame, tell: Tell) -> dict[str, Any]:
-        """What stands at this end, in the store."""
-        if frame.id:
-            parent = self._records.get(frame.id)
-            if parent.result is None:
-                raise FaultError(f"{generation.id} was begun before its parent {frame.id} had completed")
-            seams = tuple(Seam.from_json(seam) for seam in parent.result.seams)
-            return {"footage": Footage(parent.result.timeline, seams).to_json()}
+    def _edit(self, run: Run, order: Order, planned: Plan, source: Source, tell: Tell, do: Do) -> Rendered:
+        """All frames of the source anew; how many they are, where it came from an address, is known only now."""
+        credits = float(planned.outline.seconds) * CREDITS_PER_SECOND
+        self._records.charge(run.id, run.attempt, credits, self._limits)
+        making = Editing(run, order, planned, source, self._store, tell, live=True)
+        format, look = planned.outline.format, partial(tell, "render", 1.0)
+        pieces = divided(planned.outline.num_frames, format.frame_rate, self._part_seconds)
+        return make_in_pieces(making, pieces, run, format, self._store, do, "edit", look, stamps=making.stamps)
+
+    def _fail(self, run: Run, reason: str, kind: FailureKind) -> None:
+        log.warning("failed", generation=run.id, kind=kind, reason=reason)
+        if self._records.fail(run.id, reason, kind, attempt=run.attempt):
+            self._note_end(run, "failed", kind)
+            tracing.fail(reason)
+
+    def _note_end(self, run: Run, state: Literal["completed", "failed"], kind: FailureKind | None = None) -> None:
+        """For those who look on from outside."""
+        metrics.ended(self._records.get(run.id).engine, state, kind or "")
+        tracing.note(state=state, **({"failure_kind": kind} if kind else {}))
+
+    def _clean_up(self, run: Run) -> None:
+        """Removes what this run and those before it made for nothing: all of an attempt that is over; of a finished
+        generation what its record does not name."""
         try:
-            if frame.upload:
-                return self._bring_upload(generation, frame.upload, tell)
-            name = f"{generation.id}-{end}"
-            with work_file(self._store, f"fetched/{name}") as path:
-                fetch_patiently(self._fetcher, frame.url or "", path, lambda: tell("fetch", 0.0))
-                if frame.type == "image":
-                    still = self._keep_still(path, name)
-                    return {"still": still.to_json()}
-                return {"footage": self._keep_footage(path, name, f"url:{name}", tell).to_json()}
-        except CallerError as error:
-            raise at_end(end, error) from error
-        except FetchError as error:
-            raise FetchError(f"keyframes.{end}: {error}") from error
-
-    def _bring_upload(self, generation: Generation, id: str, tell: Tell) -> dict[str, Any]:
-        upload = self._records.get_upload(id, generation.account)
-        if upload.kind == "image":
-            return {"still": Still(upload.key, upload.width, upload.height).to_json()}
-        if brought := find_footage(f"sources/{id}", self._store):
-            return {"footage": brought.to_json()}
-        with work_file(self._store, f"fetched/{id}") as path:
-            with path.open("wb") as file:
-                for chunk in self._store.stream(upload.key, 0, upload.num_bytes):
-                    file.write(chunk)
-            return {"footage": self._keep_footage(path, id, f"upload:{id}", tell).to_json()}
-
-    def _keep_still(self, path: Path, name: str) -> Still:
-        most, opener = self._max_still_pixels, self._opener
-        return keep_still(path, f"stills/{name}.png", self._store, max_pixels=most, confined=opener)
-
-    def _keep_footage(self, path: Path, name: str, owner: str, tell: Tell) -> Footage:
-        return keep_footage(path, f"sources/{name}", owner, self._store, tell, confined=self._opener)
-
-    def _fail(self, id: str, attempt: int, reason: str, kind: FailureKind) -> None:
-        log.warning("failed", generation=id, kind=kind, reason=reason)
-        self._records.fail(id, reason, kind, attempt=attempt)
-
-    def _clean_up(self, id: str) -> None:
-        """Removes what was rendered for nothing. Only of a failed one: the next attempt uses the same keys."""
-        try:
-            generation = self._records.get(id)
-            if generation.state == "failed":
-                leave_nothing(id, generation.order.takes, self._store)
-                forget_matched(id, self._store)
-                if self._records.is_deleted(id):  # while its ends were brought: nobody tries it again
-                    forget_brought(id, self._store)
-            elif generation.state == "completed":
-                forget_live(id, self._store)
+            generation = self._records.get(run.id)
+            if generation.state == "failed" or generation.attempt > run.attempt:
+                run.forget(self._store)
+            elif generation.result:
+                result = generation.result
+                run.forget(self._store, {result.video_key, result.image_key, *keys_of(result.timeline)})
         except Exception:
-            log.exception("could not clean up", generation=id)
+            log.exception("could not clean up", generation=run.id)
 
 
 def sweep(records: Records, workflows: Workflows, store: Store) -> None:
-    """Ends or begins anew what no workflow will ever end, and removes what dead processes left half made."""
+    """Ends or begins anew what no workflow will ever end, and removes what dead processes of this machine left behind.
+
+    Many may do so at once: each change names the attempt that it ends, and the first one counts.
+    """
     store.sweep_work()
     for id, attempt, why in workflows.lost(records.unfinished()):
         if why == "OUTDATED":
@@ -232,8 +222,7 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
             reason = f"a fault of ours: its workflow was lost ({why.lower()})"
             done = records.fail(id, reason, "fault", attempt=attempt)
             if done:
-                leave_nothing(id, MOST_TAKES, store)
-                forget_matched(id, store)
+                Run(id, attempt, LAST_START).forget(store)
         if done:
             log.error("lost", generation=id, attempt=attempt, workflow=why)
     records.webhooks.forget_old()
@@ -243,15 +232,21 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
 
 
 def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
-    """Sweeps in a thread of its own: now, and from time to time."""
+    """Sweeps in a thread of its own: now, and from time to time.
+
+    The more workers there are, the less often each: together they look at all that is unfinished about every
+    `SWEEP_SECONDS`, at moments that chance spreads.
+    """
 
     def go_on() -> None:
         while True:
+            pause = SWEEP_SECONDS
             try:
                 sweep(records, workflows, store)
+                pause *= max(1, len(records.workers.all()))
             except Exception:
                 log.exception("could not sweep")
-            time.sleep(SWEEP_SECONDS)
+            time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311
 
     threading.Thread(target=go_on, name="longtake-sweep", daemon=True).start()
 
@@ -265,24 +260,35 @@ def _tell(records: Records, generation: Generation, last: dict[str, float], stag
     if now - last.get(stage, -REPORT_SECONDS) >= REPORT_SECONDS:
         last[stage] = now
         begin, end = STAGES[stage]
-        records.report(generation.id, generation.attempt, stage, begin + (end - begin) * part)
+        with suppress(DatabaseError):  # it is said, and a cancel heard, when the database is back
+            records.report(generation.id, generation.attempt, stage, begin + (end - begin) * part)
 
 
-def _timed(step: Step, id: str, timings: dict[str, float]) -> Callable[[str, Callable[[], T]], T]:
-    """`step`, with a line in the log for each, and its seconds kept with its result."""
+def _timed(step: Step, generation: Generation, timings: dict[str, float]) -> Do:
+    """`step`, with a line in the log for each, a span, and its seconds: kept with its result, and counted."""
 
-    def do(name: str, function: Callable[[], T]) -> T:
-        def measured() -> tuple[T, float]:
-            started = time.perf_counter()
-            value = function()
+    def do(name: str, function: Callable[[], Any]) -> Any:
+        def measured() -> tuple[Any, float]:
+            kind, started = metrics.step_kind(name), time.perf_counter()
+            with tracing.span(kind, step=name), metrics.step(name):
+                value = function()
             seconds = time.perf_counter() - started
-            log.info("step", generation=id, step=name, seconds=round(seconds, 3))
+            log.info("step", generation=generation.id, step=name, seconds=round(seconds, 3))
+            if kind in ("render", "edit") and not name.endswith(" whole"):  # which is made of its parts' frames
+                metrics.rendered(generation.engine, Rendered.from_json(value).segment.num_frames)
             return value, seconds
 
         value, timings[name] = step(name, measured)
         return value
 
     return do
+
+
+def _note_begin(generation: Generation, run: Run) -> None:
+    """For those who look on from outside. What waited for a parent, or is tried again, has not waited for a worker."""
+    waited = None if generation.parents or run.attempt > 1 else time.time() - generation.created_at
+    metrics.begun(generation.engine, run.start, waited)
+    tracing.note(engine=generation.engine, wire=generation.wire)
 
 
 def _matched(ends: tuple[Footage, Footage]) -> list[dict[str, Any]]:

@@ -10,12 +10,26 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+from tests.postgres import database_url as database_url
+from tests.postgres import empty_database_url as empty_database_url
+from tests.postgres import postgres_databases as postgres_databases
+from tests.postgres import postgres_url as postgres_url
+from tests.postgres import sqlite_template as sqlite_template
+from tests.s3 import found
+from tests.s3 import s3_fixture as s3_fixture
 from tests.servers import Server
 
+hypothesis.settings.register_profile("longtake", deadline=None)  # a busy machine is no defect
+hypothesis.settings.load_profile("longtake")
 REQUIRED = {part for part in os.environ.get("LONGTAKE_REQUIRE", "").split(",") if part}
 CLIPS = os.environ.get("LONGTAKE_CLIPS", "")
+
+
+def pytest_report_header() -> str:
+    return f"S3 server: {found() or 'none: make test installs one'}"
 
 
 def missing(part: str, why: str) -> None:

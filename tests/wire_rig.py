@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 import structlog
 import uvicorn
 from fastapi import FastAPI
@@ -34,6 +35,7 @@ from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
 from longtake.wire.http import Front, build
 from longtake.wire.links import Links
+from tests.postgres import Databases
 
 MODELS = {"ray-2": "motion", "ray-flash-2": "motion", "ray-1-6": "motion", "motion": "motion"}
 LINK_SECRET = b"0123456789abcdef0123456789abcdef"
@@ -65,9 +67,10 @@ class Rig:
         fetch_seconds: float = 10,
         max_partial_bytes: int = 10 << 30,
         partial_seconds: float = 86400,
+        url: str | None = None,
         **settings: Any,
     ) -> Rig:
-        engine = open_database(f"sqlite:///{folder / 't.db'}")
+        engine = open_database(url or f"sqlite:///{folder / 't.db'}")
         migrate(engine)
         records = Records(engine, lambda *_: None)
         store = Store.in_folder(folder / "objects")
@@ -119,6 +122,20 @@ class Rig:
             preview=True,
         )
         assert self.records.complete(id, attempt, result)
+
+
+@contextlib.contextmanager
+def rig_on(request: pytest.FixtureRequest, folder: Path) -> Iterator[Rig]:
+    """A rig on the database that the fixture's parameter names: `sqlite` or `postgres`."""
+    if request.param == "sqlite":
+        yield Rig.build(folder)
+        return
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    url = databases.fresh()
+    rig = Rig.build(folder, url=url)
+    yield rig
+    rig.records.close()
+    databases.drop(url)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,8 @@ class Shot:
     loop: bool = False
     """The frame that comes after the last one is the first one. Planning gives it an `after` end wherever the
     video has a first frame already; an engine has to close the circle by itself only from nothing to nothing."""
+    start: int = 0
+    """So many of its frames are there already: those from this one on are asked for, the same as without."""
 
     def __post_init__(self) -> None:
         for name, kind, frames in (
@@ -53,13 +55,16 @@ class Shot:
                 raise ValueError(f"{name} must be yuv420p of {self.format}, got {frames}")
         if self.num_frames < 1:
             raise ValueError(f"num_frames must be 1 or more, got {self.num_frames}")
+        if not 0 <= self.start < self.num_frames:
+            raise ValueError(f"start must be 0 to {self.num_frames - 1}, got {self.start}")
 
 
 class Report(Protocol):
     """The one arrow back: progress and remarks out, a cancel in."""
 
     def progress(self, num_frames: int) -> None:
-        """`num_frames` of the shot are rendered so far. Raises Cancelled where the order was taken back."""
+        """`num_frames` of the shot are there so far, with those ahead of its `start`. Raises Cancelled where the order
+        was taken back."""
 
     def note(self, text: str) -> None:
         """One sentence for the answer: what was done otherwise than asked, or can't be known by this engine."""
@@ -71,7 +76,7 @@ class Engine(Protocol):
     capabilities: Capabilities
 
     def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
-        """Yields exactly `shot.num_frames` frames, a batch at a time, each batch as soon as it is ready.
+        """Yields the frames `[shot.start, shot.num_frames)`, a batch at a time, each batch as soon as it is ready.
 
         A batch is never written to again, nor is what it is a view of: it is encoded while the next one is made.
         Deterministic for a shot. Calls `report.progress` at least twice a second. Who closes the generator, or lets

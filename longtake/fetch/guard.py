@@ -203,7 +203,7 @@ def _resolve(host: str, port: int, seconds: float) -> list[Address]:
         raise httpcore2.ConnectTimeout from None
     if isinstance(answer, Exception) or not answer:
         is_passing = isinstance(answer, socket.gaierror) and answer.errno == socket.EAI_AGAIN
-        raise FetchError(f"{host} is not the name of any address", retryable=is_passing)
+        raise FetchError(f"{host} can't be resolved", retryable=is_passing)
     return answer
 
 
@@ -233,7 +233,7 @@ def _world_errors(host: str, rules: FetchRules) -> Iterator[None]:
 
 
 def not_public(host: str) -> str:
-    return f"{host} is not at a public address; LONGTAKE_FETCH_ALLOW can open a network"
+    return f"{host} is not at a public address: only those are reached here"
 
 
 def wrong_port(host: str, port: int) -> str:

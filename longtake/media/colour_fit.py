@@ -67,6 +67,8 @@ def fit_colour(
     before: Frames | None,
     after: Frames | None,
     note: Callable[[str], None],
+    *,
+    start: int = 0,
 ) -> Iterator[Frames]:
     """Passes the `num_frames` new frames on, corrected next to `before[-1]` and `after[0]` where their tone is off.
 
@@ -74,13 +76,16 @@ def fit_colour(
     is met exactly. The first new frame is fitted to the last of `before`, the last one to the first of `after`; the
     correction fades out, and never reaches the other end. Frames that need none are passed on as they are; nothing is
     held back but the last second ahead of an `after`. `note` is told of each correction in a sentence.
+    `batches` may begin at frame `start`, behind what is fitted to `before`; else ValueError is raised.
     """
     fade = max(0, min(round(FADE_SECONDS * frame_rate), num_frames // 2 if before and after else num_frames - 1))
     frames = iter(batches)
-    if before is not None and fade:
+    if before is not None and 0 < start < fade:
+        raise ValueError(f"the first {fade} frames are fitted together, got those from {start} on")
+    if before is not None and start < fade:
         frames = _fitted_after(frames, before, fade, note)
     if after is not None and fade:
-        frames = _fitted_ahead(frames, num_frames, after, fade, note)
+        frames = _fitted_ahead(frames, num_frames - start, after, fade, note)
     return frames
 
 

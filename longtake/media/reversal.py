@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 import cv2
@@ -60,15 +61,27 @@ class Mirror:
         self._wanted = self._starts | {start + self._baseline for start in self._starts}
         self._proxies: dict[int, Plane] = {}
 
-    def watch(self, batches: Iterable[Frames]) -> Iterator[Frames]:
-        """Passes the new part's frames on as they are."""
-        start = 0
+    def watch(self, batches: Iterable[Frames], start: int = 0) -> Iterator[Frames]:
+        """Passes the new part's frames on as they are; the first of them is its frame `start`."""
         for batch in batches:
             for place in range(start, start + batch.num_frames):
                 if place in self._wanted:
                     self._proxies[place] = _proxy(batch, place - start)
             start += batch.num_frames
             yield batch
+
+    def seen(self, start: int, stop: int) -> bytes:
+        """What was kept of the frames `[start, stop)`, for a mirror that did not see them; empty where nothing was."""
+        kept = {str(place): plane for place, plane in self._proxies.items() if start <= place < stop}
+        file = BytesIO()
+        if kept:
+            np.savez_compressed(file, **kept)  # type: ignore[arg-type]
+        return file.getvalue()
+
+    def remember(self, seen: bytes) -> None:
+        """What another mirror of this part has `seen`."""
+        with np.load(BytesIO(seen), allow_pickle=False) as kept:
+            self._proxies |= {int(place): plane for place, plane in kept.items()}
 
     def reversal(self, look: Callable[[], object] = lambda: None) -> float | None:
         """The share, see `reversal`, once all frames have gone by; None where there is no past to run against, or no

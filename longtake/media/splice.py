@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import lcm
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,23 @@ CHUNK_BYTES = 2**20
 """FFmpeg's muxer counts neighbouring frames as one chunk up to this size."""
 
 
-def splice(timeline: Timeline, open_object: Opener, path: Path, sound: SoundTrack | None = None) -> int:
+def splice(
+    timeline: Timeline,
+    open_object: Opener,
+    path: Path,
+    sound: SoundTrack | None = None,
+    look: Callable[[], object] = lambda: None,
+) -> int:
     """Writes the timeline, with its sound, to an MP4 at `path` whose index comes first; returns its size in bytes.
 
-    Memory holds one packet and the index. No half file is left on any exception. Raises FaultError where an object
-    is not what the timeline says.
+    Memory holds one packet and the index. No half file is left on any exception. `look` is called for each packet, and
+    ends the writing by raising. Raises FaultError where an object is not what the timeline says.
     """
     with whole_file(path) as part:
         try:
-            _copy(timeline, open_object, part, sound, {"moov_size": str(index_bytes(timeline, sound))})
+            _copy(timeline, open_object, part, sound, look, {"moov_size": str(index_bytes(timeline, sound))})
         except av.error.ArgumentError:  # the room kept for the index was too small: move the packets back instead
-            _copy(timeline, open_object, part, sound, {"movflags": "+faststart"})
+            _copy(timeline, open_object, part, sound, look, {"movflags": "+faststart"})
         return part.stat().st_size
 
 
@@ -58,7 +64,12 @@ def index_bytes(timeline: Timeline, sound: SoundTrack | None = None) -> int:
 
 
 def _copy(
-    timeline: Timeline, open_object: Opener, part: Path, sound: SoundTrack | None, options: dict[str, str]
+    timeline: Timeline,
+    open_object: Opener,
+    part: Path,
+    sound: SoundTrack | None,
+    look: Callable[[], object],
+    options: dict[str, str],
 ) -> None:
     clock = Clock(timeline)
     first = timeline.segments[0]
@@ -78,6 +89,7 @@ def _copy(
             _on(output, packets_of(timeline, open_object, clock, headers)),
             _on(heard, sound.packets()) if sound and heard else (),
         ):
+            look()
             container.mux_one(packet)
 
 

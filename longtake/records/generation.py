@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from longtake.orders import Order
 from longtake.planning import Extent
@@ -18,6 +18,17 @@ MOVES: dict[State, frozenset[State]] = {
     "failed": frozenset({"queued"}),  # a retry
 }
 ENDED: tuple[State, ...] = ("completed", "failed")
+
+
+class Turn(NamedTuple):
+    """An attempt at a generation, as it is handed to the workflows."""
+
+    id: str
+    attempt: int
+    engine: str
+    account: str
+    priority: int
+    """`Order.priority`: the greater goes first, among those of its account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +114,11 @@ class Generation:
     result: Result | None = None
     base_url: str = ""
     """Where the client reached us when it asked, without a slash at its end: what is told later points there."""
+    trace: str | None = None
+    """The `traceparent` of the create request (W3C Trace Context)."""
     parents: tuple[tuple[str, str], ...] = ()
     """`(end, id)` of the generations that it extends; end is frame0 or frame1."""
+
+    @property
+    def turn(self) -> Turn:
+        return Turn(self.id, self.attempt, self.engine, self.account, self.order.priority)

@@ -6,11 +6,12 @@ import hashlib
 import secrets
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from longtake.errors import AuthError, UnknownError
-from longtake.records.database import read_only
+from longtake.records.database import insert, lock_account, read_only
 from longtake.records.limits import NO_LIMITS, Limits, Usage, usage
 from longtake.records.tables import keys
 
@@ -50,32 +51,39 @@ class Keys:
         secret: str | None = None,
     ) -> tuple[Key, str]:
         """A new key with its secret, which is not stored. `limit`: credits it may use. `secret`: a given one."""
-        secret, own = secret or PREFIX + secrets.token_urlsafe(32), limits or NO_LIMITS
-        id = "key-" + secrets.token_hex(6)
-        key = Key(id, account, name, limit, time.time(), None, own.over(self.limits))
+        secret, own = secret or _new_secret(), limits or NO_LIMITS
+        key = Key(_new_id(), account, name, limit, time.time(), None, own.over(self.limits))
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.insert(keys).values(
-                    id=key.id,
-                    account=account,
-                    name=name,
-                    hash=_hash(secret),
-                    credits=limit,
-                    created_at=key.created_at,
-                    **asdict(own),
-                )
-            )
+            connection.execute(sa.insert(keys).values(_row(key, own, secret)))
         return key, secret
+
+    def create_first(self, name: str) -> str | None:
+        """The secret of a new key where there is none at all, not even a revoked one; None where there is one.
+
+        Of several processes that ask at once, one makes it.
+        """
+        key, secret = Key(_new_id(), FIRST_ACCOUNT, name, None, time.time(), None), _new_secret()
+        with self._engine.begin() as connection:
+            lock_account(connection, FIRST_ACCOUNT)
+            if connection.execute(sa.select(sa.exists().select_from(keys))).scalar_one():
+                return None
+            connection.execute(sa.insert(keys).values(_row(key, NO_LIMITS, secret)))
+        return secret
 
     def ensure(self, secret: str) -> Key:
         """The key with this secret, made where there is none: what `LONGTAKE_API_KEY` asks for.
 
-        Raises AuthError where it was revoked.
+        Of several processes that ask at once, one makes it. Raises AuthError where it was revoked.
         """
+        query = sa.select(keys).where(keys.c.hash == _hash(secret))
         with read_only(self._engine).begin() as connection:
-            row = connection.execute(sa.select(keys).where(keys.c.hash == _hash(secret))).one_or_none()
+            row = connection.execute(query).one_or_none()
         if row is None:
-            return self.create("from the environment", secret=secret)[0]
+            key = Key(_new_id(), FIRST_ACCOUNT, "from the environment", None, time.time(), None)
+            with self._engine.begin() as connection:
+                first = insert(connection, keys).values(_row(key, NO_LIMITS, secret))
+                connection.execute(first.on_conflict_do_nothing(index_elements=[keys.c.hash]))
+                row = connection.execute(query).one()
         if row.revoked_at is not None:
             raise AuthError(f"the key {row.id} was revoked")
         return self._key(row)
@@ -116,6 +124,19 @@ class Keys:
         own = Limits(**{name: data[name] for name in Limits.__dataclass_fields__})
         named = ("id", "account", "name", "credits", "created_at", "revoked_at")
         return Key(**{name: data[name] for name in named}, limits=own.over(self.limits))
+
+
+def _new_id() -> str:
+    return "key-" + secrets.token_hex(6)
+
+
+def _new_secret() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def _row(key: Key, own: Limits, secret: str) -> dict[str, Any]:
+    named = {name: getattr(key, name) for name in ("id", "account", "name", "credits", "created_at")}
+    return {**named, "hash": _hash(secret), **asdict(own)}
 
 
 def _hash(secret: str) -> str:

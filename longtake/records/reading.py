@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from longtake.errors import ConflictError, UnknownError
 from longtake.orders import Order
+from longtake.records.database import patiently
 from longtake.records.generation import ENDED, Generation, Result, State
 from longtake.records.tables import generations, parents
 from longtake.records.uploads import extent_from
 
 PLAIN = tuple(name for name in Generation.__dataclass_fields__ if name not in {"order", "extent", "result", "parents"})
 """The columns that hold a field as it is."""
+ENDS = ("frame0", "frame1")
+
+
+def _parent_at(end: str) -> sa.Label[str]:
+    mine = parents.c.child_id == generations.c.id, parents.c.end == end
+    return sa.select(parents.c.parent_id).where(*mine).scalar_subquery().label(end)
+
+
+WHOLE: tuple[Any, ...] = (generations, *map(_parent_at, ENDS))
+"""What a `Generation` is made of, its parents too: one statement, and so one round trip."""
 
 
 class GenerationReader:
     """Answers for generations; changes nothing. Who inherits from it opens the database."""
 
     _reader: sa.Engine
+    patience_seconds: float
 
+    @patiently
     def get(self, id: str, account: str | None = None) -> Generation:
         """Raises UnknownError for no such id, or another account's. Without `account`: for the program itself."""
         with self._reader.begin() as connection:
@@ -30,8 +43,7 @@ class GenerationReader:
     def get_parent(self, id: str, account: str, end: str) -> Generation:
         """The generation that is to be extended. Raises UnknownError, ConflictError for a failed or deleted one."""
         with self._reader.begin() as connection:
-            self._parent_state(connection, id, account, end)
-            return self._one(connection, id)
+            return _generation(self._parent(connection, id, account, end, *WHOLE))
 
     def get_many(self, ids: Sequence[str], account: str) -> list[Generation]:
         """In the order of `ids`. Raises UnknownError that names the first id that is not there."""
@@ -63,8 +75,8 @@ class GenerationReader:
                 here, there = sa.tuple_(*place), sa.tuple_(*map(sa.literal, cursor))
                 where.append(here > there if ascending else here < there)
             order = [column.asc() if ascending else column.desc() for column in place]
-            query = sa.select(generations).where(*where).order_by(*order).limit(limit + 1)
-            found = self._build(connection, connection.execute(query).all())
+            query = sa.select(*WHOLE).where(*where).order_by(*order).limit(limit + 1)
+            found = [_generation(row) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
 
     def count(self, account: str) -> int:
@@ -77,6 +89,7 @@ class GenerationReader:
         with self._reader.begin() as connection:
             return {row.state: row[1] for row in connection.execute(query)}
 
+    @patiently
     def is_deleted(self, id: str) -> bool:
         query = sa.select(generations.c.deleted_at.is_not(None)).where(generations.c.id == id)
         with self._reader.begin() as connection:
@@ -84,84 +97,66 @@ class GenerationReader:
 
     def children(self, id: str) -> list[str]:
         """The ids of the generations that extend this one, oldest first."""
-        query = (
-            sa.select(parents.c.child_id)
-            .join(generations, generations.c.id == parents.c.child_id)
-            .where(parents.c.parent_id == id, generations.c.deleted_at.is_(None))
-            .order_by(generations.c.created_at)
-            .distinct()
-        )
+        extends = sa.exists().where(parents.c.child_id == generations.c.id, parents.c.parent_id == id)
+        query = sa.select(generations.c.id).where(extends, generations.c.deleted_at.is_(None))
+        query = query.order_by(generations.c.created_at, generations.c.id)
         with self._reader.begin() as connection:
             return [child for (child,) in connection.execute(query)]
 
+    @patiently
     def was_extended(self, id: str) -> bool:
         """Whether timelines may hold its segment: any generation ever extended it, even if a deleted child's own
         children alone are left. An edit of it that has ended holds frames of its own."""
-        is_done_edit = generations.c.order["edit"].as_string().is_not(None) & generations.c.state.in_(ENDED)
         child = parents.join(generations, generations.c.id == parents.c.child_id)
-        query = sa.select(parents.c.child_id).select_from(child).where(parents.c.parent_id == id, ~is_done_edit)
+        query = sa.select(generations.c.state, generations.c.order).select_from(child).where(parents.c.parent_id == id)
+        # Not the database looks into the order: Postgres would refuse one that holds \u0000 anywhere.
         with self._reader.begin() as connection:
-            return bool(connection.execute(sa.select(query.exists())).scalar_one())
-
-    def unfinished(self) -> list[tuple[str, int]]:
-        """`(id, attempt)` of all that have not ended and wait for no parent: each should have a live workflow."""
-        running = generations.alias("running")
-        waits = sa.exists().where(
-            parents.c.child_id == generations.c.id, running.c.id == parents.c.parent_id, running.c.state.not_in(ENDED)
-        )
-        query = sa.select(generations.c.id, generations.c.attempt).where(generations.c.state.not_in(ENDED), ~waits)
-        with self._reader.begin() as connection:
-            return [(id, attempt) for id, attempt in connection.execute(query)]
+            return any(state not in ENDED or order.get("edit") is None for state, order in connection.execute(query))
 
     def _parent_state(self, connection: sa.Connection, id: str, account: str, end: str) -> State:
+        columns = generations.c.state, generations.c.deleted_at, generations.c.failure_reason
+        state: State = self._parent(connection, id, account, end, *columns).state
+        return state
+
+    def _parent(self, connection: sa.Connection, id: str, account: str, end: str, *columns: Any) -> sa.Row[Any]:
         field = f"keyframes.{end}.id"
-        row = connection.execute(
-            sa.select(generations.c.state, generations.c.deleted_at, generations.c.failure_reason)
-            .where(generations.c.id == id, generations.c.account == account)
-            .with_for_update()
-        ).one_or_none()
+        query = sa.select(*columns).where(generations.c.id == id, generations.c.account == account)
+        row = connection.execute(query).one_or_none()
         if row is None:
             raise UnknownError(f"there is no generation {id[:80]}", field=field)
         if row.deleted_at is not None:
             raise ConflictError(f"generation {id} was deleted", field=field)
         if row.state == "failed":
             raise ConflictError(f"generation {id} failed ({row.failure_reason}): it can't be used", field=field)
-        state: State = row.state
-        return state
+        return row
 
     def _one(self, connection: sa.Connection, id: str, account: str | None = None) -> Generation:
-        query = sa.select(generations).where(generations.c.id == id)
+        query = sa.select(*WHOLE).where(generations.c.id == id)
         if account is not None:
             query = query.where(generations.c.account == account, generations.c.deleted_at.is_(None))
         row = connection.execute(query).one_or_none()
         if row is None:
             raise UnknownError(f"there is no generation {id[:80]}")
-        return self._build(connection, [row])[0]
+        return _generation(row)
 
     def _read(self, *where: sa.ColumnElement[bool], limit: int | None = None, offset: int = 0) -> list[Generation]:
         query = (
-            sa.select(generations)
+            sa.select(*WHOLE)
             .where(*where, generations.c.deleted_at.is_(None))
             .order_by(generations.c.created_at.desc(), generations.c.id)
             .limit(limit)
             .offset(offset)
         )
         with self._reader.begin() as connection:
-            return self._build(connection, connection.execute(query).all())
+            return [_generation(row) for row in connection.execute(query)]
 
-    def _build(self, connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> list[Generation]:
-        rows = list(rows)
-        of: dict[str, list[tuple[str, str]]] = {row.id: [] for row in rows}
-        query = sa.select(parents).where(parents.c.child_id.in_(of)).order_by(parents.c.end)
-        for child, end, parent in connection.execute(query):
-            of[child].append((end, parent))
-        return [
-            Generation(
-                **{name: row._mapping[name] for name in PLAIN},
-                order=Order.from_json(row._mapping["order"]),
-                extent=extent_from(row.extent),
-                result=Result.from_json(row.result) if row.result else None,
-                parents=tuple(of[row.id]),
-            )
-            for row in rows
-        ]
+
+def _generation(row: sa.Row[Any]) -> Generation:
+    """Of the columns `WHOLE`."""
+    return Generation(
+        **{name: row._mapping[name] for name in PLAIN},
+        order=Order.from_json(row._mapping["order"]),
+        extent=extent_from(row.extent),
+        result=Result.from_json(row.result) if row.result else None,
+        parents=tuple((end, parent) for end in ENDS if (parent := row._mapping[end]) is not None),
+    )

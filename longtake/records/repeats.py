@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from longtake.errors import ConflictError
+from longtake.records.database import insert
 from longtake.records.tables import creates
 
 KEPT_SECONDS = 86400.0
@@ -63,16 +64,10 @@ def made_by(connection: sa.Connection, account: str, create: Create) -> str | No
 
 def keep(connection: sa.Connection, account: str, create: Create, generation_id: str, now: float) -> None:
     """From now on the same create makes nothing more. What is too old to matter goes."""
-    connection.execute(sa.delete(creates).where(creates.c.created_at < now - KEPT_SECONDS))
-    for name in create.names:
-        connection.execute(sa.delete(creates).where(creates.c.account == account, creates.c.name == name))
-        connection.execute(
-            sa.insert(creates).values(
-                account=account,
-                name=name,
-                digest=create.digest,
-                generation_id=generation_id,
-                is_retry=create.is_retry,
-                created_at=now,
-            )
-        )
+    mine = creates.c.account == account, creates.c.created_at < now - KEPT_SECONDS
+    connection.execute(sa.delete(creates).where(*mine))
+    kept = {"digest": create.digest, "generation_id": generation_id, "is_retry": create.is_retry, "created_at": now}
+    rows = [{"account": account, "name": name, **kept} for name in create.names]
+    place = [creates.c.account, creates.c.name]
+    statement = insert(connection, creates).values(rows)
+    connection.execute(statement.on_conflict_do_update(index_elements=place, set_=kept))

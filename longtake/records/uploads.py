@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from longtake.errors import ConflictError, UnknownError
 from longtake.planning import Extent
-from longtake.records.database import read_only
+from longtake.records.database import lock_account, patiently, read_only
 from longtake.records.tables import partial_uploads, uploads
 from longtake.video import VideoFormat
 
@@ -51,15 +51,21 @@ class PartialUpload:
     """Why the whole file was refused."""
 
 
+UPLOAD = [uploads.c[name] for name in Upload.__dataclass_fields__]
+
+
 class UploadRecords:
     """The one writer and reader of uploads."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, patience_seconds: float = 0.0) -> None:
         self._engine = engine
         self._reader = read_only(engine)
+        # For transactions of one statement: on Postgres it needs no BEGIN and no COMMIT.
+        self._at_once = engine if engine.dialect.name == "sqlite" else self._reader
+        self.patience_seconds = patience_seconds
 
     def add_upload(self, upload: Upload) -> None:
-        with self._engine.begin() as connection:
+        with self._at_once.begin() as connection:
             values = {**asdict(upload), "extent": extent_json(upload.extent)}
             connection.execute(sa.insert(uploads).values(**values))
 
@@ -70,8 +76,9 @@ class UploadRecords:
             raise UnknownError(f"there is no upload {id[:80]}")
         return upload
 
+    @patiently
     def find_upload(self, id: str, account: str) -> Upload | None:
-        query = sa.select(uploads).where(uploads.c.id == id, uploads.c.account == account)
+        query = sa.select(*UPLOAD).where(uploads.c.id == id, uploads.c.account == account)
         with self._reader.begin() as connection:
             row = connection.execute(query).one_or_none()
         return Upload(**{**row._mapping, "extent": extent_from(row.extent)}) if row else None
@@ -79,9 +86,26 @@ class UploadRecords:
     def forget_upload(self, id: str, account: str) -> Upload | None:
         """Removes it. Returns what it was."""
         upload = self.find_upload(id, account)
-        with self._engine.begin() as connection:
+        with self._at_once.begin() as connection:
             connection.execute(sa.delete(uploads).where(uploads.c.id == id, uploads.c.account == account))
         return upload
+
+    @patiently
+    def brought(self, id: str) -> dict[str, Any] | None:
+        """What was made of an upload: its footage, as `keep_brought` was given it."""
+        with self._reader.begin() as connection:
+            found: dict[str, Any] | None = connection.execute(
+                sa.select(uploads.c.footage).where(uploads.c.id == id)
+            ).scalar_one_or_none()
+        return found
+
+    @patiently
+    def keep_brought(self, id: str, footage: dict[str, Any]) -> dict[str, Any]:
+        """Says what was made of an upload, once: returns what stands, this or what somebody said before."""
+        first = sa.update(uploads).where(uploads.c.id == id, uploads.c.footage.is_(None)).values(footage=footage)
+        with self._at_once.begin() as connection:
+            connection.execute(first)
+        return self.brought(id) or footage
 
     def begin_upload(self, partial: PartialUpload, *, most: int) -> None:
         """Raises ConflictError where the account has `most` of them under way."""
@@ -90,6 +114,7 @@ class UploadRecords:
             partial_uploads.c.account == partial.account, partial_uploads.c.failure.is_(None), ~ended
         )
         with self._engine.begin() as connection:
+            lock_account(connection, partial.account)
             if connection.execute(open_ones).scalar_one() >= most:
                 raise ConflictError(f"{most} uploads are unfinished, which is the most: finish or delete one of them")
             connection.execute(sa.insert(partial_uploads).values(**asdict(partial)))
@@ -102,12 +127,12 @@ class UploadRecords:
 
     def refuse_partial(self, id: str, reason: str) -> None:
         """The whole file came, and can't be kept."""
-        with self._engine.begin() as connection:
+        with self._at_once.begin() as connection:
             connection.execute(sa.update(partial_uploads).where(partial_uploads.c.id == id).values(failure=reason))
 
     def end_partial(self, id: str) -> None:
         """Forgets it."""
-        with self._engine.begin() as connection:
+        with self._at_once.begin() as connection:
             connection.execute(sa.delete(partial_uploads).where(partial_uploads.c.id == id))
 
     def partial_uploads(self) -> list[PartialUpload]:

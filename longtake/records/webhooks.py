@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from longtake.errors import UnknownError
-from longtake.records.database import read_only
+from longtake.records.database import lock_account_of, read_only
 from longtake.records.generation import State
 from longtake.records.tables import webhooks
 
@@ -115,6 +115,7 @@ class WebhookRecords:
     def try_again(self, number: int, turn: int, problem: str, after_seconds: float) -> None:
         """It did not arrive: another try in so many seconds."""
         with self._engine.begin() as connection:
+            self._lock_of(connection, number)
             values = {"turn": turn + 1, "tries": webhooks.c.tries + 1, "problem": problem}
             if self._change(connection, number, turn, **values, next_at=time.time() + after_seconds):
                 self._hand_over(connection, number, after_seconds)
@@ -122,6 +123,7 @@ class WebhookRecords:
     def redeliver(self, number: int) -> None:
         """Sends it once more, with as many tries as a new one has. Raises UnknownError."""
         with self._engine.begin() as connection:
+            self._lock_of(connection, number)
             webhook, now = self._one(connection, number), time.time()
             values = {"state": "waiting", "turn": webhook.turn + 1, "tries": 0, "since": now, "next_at": now}
             where = webhooks.c.number == number
@@ -150,6 +152,7 @@ class WebhookRecords:
     def begin_anew(self, number: int, turn: int) -> None:
         """Another workflow in the place of one that was lost."""
         with self._engine.begin() as connection:
+            self._lock_of(connection, number)
             if self._change(connection, number, turn, turn=turn + 1, next_at=time.time()):
                 self._hand_over(connection, number)
 
@@ -172,6 +175,7 @@ class WebhookRecords:
 
     def _end(self, number: int, turn: int, state: WebhookState, problem: str | None) -> None:
         with self._engine.begin() as connection:
+            self._lock_of(connection, number)
             values = {"state": state, "tries": webhooks.c.tries + 1, "problem": problem, "next_at": None}
             if not self._change(connection, number, turn, **values, ended_at=time.time()):
                 return
@@ -180,6 +184,9 @@ class WebhookRecords:
                 where = webhooks.c.number == following
                 connection.execute(sa.update(webhooks).where(where).values(turn=webhooks.c.turn + 1))
                 self._hand_over(connection, following)
+
+    def _lock_of(self, connection: sa.Connection, number: int) -> None:
+        lock_account_of(connection, webhooks.c.account, webhooks.c.number == number)
 
     def _hand_over(self, connection: sa.Connection, number: int, after_seconds: float = 0.0) -> None:
         webhook = self._one(connection, number)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable
 
@@ -11,17 +13,16 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 """A request id that a client or a proxy may choose."""
-HARDENING = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "x-frame-options": "SAMEORIGIN",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'self'",
-}
+HARDENING = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'self'"),
+)
 """Set where a route has not set them itself."""
 SECONDS_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10, 31)
 
@@ -50,8 +51,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         states = GaugeMetricFamily("longtake_generations", "Generations by state", labels=("state",))
-        for state, count in self._count_by_state().items():
-            states.add_metric((state,), count)
+        with contextlib.suppress(Exception):  # a database that is away is a figure of its own: longtake_database_up
+            for state, count in self._count_by_state().items():
+                states.add_metric((state,), count)
         yield states
         yield GaugeMetricFamily("longtake_waiting_clients", "Clients that wait for a change", self._num_waiting())
 
@@ -60,7 +62,7 @@ class Metrics(Collector):
 
 
 class Access:
-    """Pure ASGI: nothing is buffered, no task is added."""
+    """Pure ASGI: nothing is buffered, no task is added, and an answer does not wait for what is noted of it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -70,25 +72,27 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        # Not from the system's source of randomness: that call lets go of the interpreter's lock, and waits for it.
+        chosen = given if GIVEN_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
+        request_id = scope.setdefault("state", {})["request_id"] = chosen.decode()
         status, started = 500, time.perf_counter()
 
         async def send_hardened(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in HARDENING.items():
-                    headers.setdefault(name, value)
+                headers = [*message.get("headers", ()), (b"x-request-id", chosen)]
+                names = {name for name, _ in headers}
+                message["headers"] = headers + [pair for pair in HARDENING if pair[0] not in names]
             await send(message)
 
         try:
             await self._app(scope, receive, send_hardened)
         finally:
-            self._tell(scope, status, time.perf_counter() - started, request_id)
+            seconds = time.perf_counter() - started
+            # After the answers of all others that the same change woke.
+            asyncio.get_running_loop().call_soon(self._tell, scope, status, seconds, request_id)
 
     def _tell(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         route, method = getattr(scope.get("route"), "path", "unknown"), scope["method"]

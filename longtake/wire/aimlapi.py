@@ -10,11 +10,14 @@ import re
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 
 from longtake.errors import CallerError, FetchError, OrderError
 from longtake.records import Generation, Key
@@ -37,6 +40,7 @@ from longtake.wire.aimlapi_models import (
     vendor_model,
 )
 from longtake.wire.answers import RANKS, GenerationAnswer, generation_answer, timestamp
+from longtake.wire.composed import Composed
 from longtake.wire.door import BEARER, Caller, Door, in_thread, request_id, route_class
 from longtake.wire.fields import plain_id
 from longtake.wire.problems import TOO_MANY, Problem
@@ -55,6 +59,7 @@ WAIT_DOC = "Wait, for 30 s at most, until the generation is in this state or a l
 GenerationId = Annotated[str, Query(min_length=1, max_length=200)]
 State = Annotated[str | None, Query(max_length=40, description=WAIT_DOC)]
 V2 = "/v2/generate/video/luma-ai"
+Show = Callable[[Sequence[Generation]], BaseModel | Sequence[BaseModel]]
 
 
 def shape(request: Request, problem: Problem) -> JSONResponse:
@@ -84,14 +89,16 @@ def router(door: Door) -> APIRouter:
     add = made.add_api_route
     creates, reads = refusals(400, 403, 404, 409, 413), refusals(400, 404)
     add(V2 + "/generation", wire.create, methods=["POST"], status_code=201, responses=creates)
-    add(V2 + "/generation", wire.read, methods=["GET"], responses=reads)
-    add(V2 + "/generations", wire.read_many, methods=["GET"], responses=reads, openapi_extra=_ids("generation_ids"))
+    add(V2 + "/generation", wire.read, methods=["GET"], responses=reads, response_model=GenerationAnswer)
+    many: dict[str, Any] = {"openapi_extra": _ids("generation_ids"), "response_model": list[GenerationAnswer]}
+    add(V2 + "/generations", wire.read_many, methods=["GET"], responses=reads, **many)
     add("/v2/video/generations", wire.create_universal, methods=["POST"], responses=creates)
-    add("/v2/video/generations", wire.read_universal, methods=["GET"], responses=reads)
+    add("/v2/video/generations", wire.read_universal, methods=["GET"], responses=reads, response_model=UniversalAnswer)
+    several_legacy: dict[str, Any] = {"openapi_extra": _ids("ids"), "response_model": list[LegacyAnswer]}
     for legacy in ("/luma-ai", "/v1/luma-ai"):
         add(legacy + "/generations", wire.create_legacy, methods=["POST"], responses=creates)
         add(legacy + "/generations", wire.list_legacy, methods=["GET"], responses=refusals(400))
-        add(legacy + "/generation", wire.read_legacy, methods=["GET"], responses=reads, openapi_extra=_ids("ids"))
+        add(legacy + "/generation", wire.read_legacy, methods=["GET"], responses=reads, **several_legacy)
         add(legacy + "/generations/{id:path}/extend", wire.extend_legacy, methods=["POST"], responses=creates)
         add(legacy + "/generations/file-upload", wire.upload, methods=["POST"], responses=refusals(400, 413))
     for path in ("/models", "/v1/models"):
@@ -123,30 +130,42 @@ class AimlApi:
         generation_id: GenerationId,
         state: State = None,
         status: State = None,
-    ) -> GenerationAnswer:
+    ) -> Response:
         """One generation, now or when it is in the state named."""
-        (found,) = await self._read([generation_id], key, state, status)
-        return generation_answer(found, self._links, self._door.base_url(request))
+        base_url = self._door.base_url(request)
 
-    async def read_many(
-        self, key: Caller, request: Request, state: State = None, status: State = None
-    ) -> list[GenerationAnswer]:
+        def show(found: Sequence[Generation]) -> GenerationAnswer:
+            return generation_answer(found[0], self._links, base_url)
+
+        return await self._read(request, [generation_id], key, show, state, status)
+
+    async def read_many(self, key: Caller, request: Request, state: State = None, status: State = None) -> Response:
         """Several, in the order asked for: `generation_ids` repeated, with `[]`, with `[0]`, or parted by commas."""
         base_url = self._door.base_url(request)
-        found = await self._read(several(request, "generation_ids"), key, state, status)
-        return [generation_answer(generation, self._links, base_url) for generation in found]
+
+        def show(found: Sequence[Generation]) -> list[GenerationAnswer]:
+            return [generation_answer(one, self._links, base_url) for one in found]
+
+        return await self._read(request, several(request, "generation_ids"), key, show, state, status)
 
     async def create_universal(self, body: UniversalBody, key: Caller, request: Request) -> UniversalAnswer:
         """Make a video, in the form that all models share."""
         base_url = self._door.base_url(request)
         order = body.order(self._links, base_url)
+        if order.model not in self._service.models:  # named as `models` names them
+            names = ", ".join(vendor_model(name) for name in self._service.models)
+            raise OrderError(f"model must be one of {names}, got {body.model[:80]}", field="model")
         made = await self._door.submit(request, key, order, wire="aimlapi", body=body.request())
         return universal_answer(made, self._links, base_url)
 
-    async def read_universal(self, key: Caller, request: Request, generation_id: GenerationId) -> UniversalAnswer:
+    async def read_universal(self, key: Caller, request: Request, generation_id: GenerationId) -> Response:
         """One generation, in the form that all models share."""
-        (found,) = await self._read([generation_id], key)
-        return universal_answer(found, self._links, self._door.base_url(request))
+        base_url = self._door.base_url(request)
+
+        def show(found: Sequence[Generation]) -> UniversalAnswer:
+            return universal_answer(found[0], self._links, base_url)
+
+        return await self._read(request, [generation_id], key, show)
 
     async def create_legacy(self, body: LegacyBody, key: Caller, request: Request) -> LegacyAnswer:
         """Make a video, in the first form."""
@@ -168,11 +187,14 @@ class AimlApi:
         found, _ = await in_thread(self._service.page, key.account, limit=limit, offset=offset)
         return [LegacyEntry(luma_generation_id=one.id, prompt=one.order.prompt) for one in found]
 
-    async def read_legacy(self, key: Caller, request: Request) -> list[LegacyAnswer]:
+    async def read_legacy(self, key: Caller, request: Request) -> Response:
         """Several, in the first form: `ids` in any of the spellings of `generation_ids`."""
         base_url = self._door.base_url(request)
-        found = await self._read(several(request, "ids"), key)
-        return [legacy_answer(generation, self._links, base_url) for generation in found]
+
+        def show(found: Sequence[Generation]) -> list[LegacyAnswer]:
+            return [legacy_answer(one, self._links, base_url) for one in found]
+
+        return await self._read(request, several(request, "ids"), key, show)
 
     async def upload(self, body: FileBody, key: Caller, request: Request) -> list[FileAnswer]:
         """Keep a file from an address, to be named by the address that is answered."""
@@ -233,7 +255,7 @@ class AimlApi:
             raise
         return legacy_answer(made, self._links, base_url)
 
-    async def _read(self, ids: list[str], key: Key, *states: str | None) -> list[Generation]:
+    async def _read(self, request: Request, ids: list[str], key: Key, show: Show, *states: str | None) -> Response:
         """In the order of `ids`, as soon as all rank at or above the highest of `states`; unknown ones are none."""
         if "failed" in states:
             raise OrderError(
@@ -241,15 +263,20 @@ class AimlApi:
             )
         plain, rank = [plain_id(id) for id in ids], max((RANKS.get(state or "", 0) for state in states), default=0)
 
-        async def look() -> list[Generation]:
-            return await in_thread(self._service.get_many, plain, key.account)
-
-        def is_there(found: list[Generation]) -> bool:
-            return all(RANKS[generation.state] >= rank for generation in found)
+        def look() -> Composed:
+            found = self._service.get_many(plain, key.account)
+            return Composed.of(found, show(found))
 
         if not rank:
-            return await look()
-        return await self._door.waiting.until(plain, key.account, look, is_there, seconds=self._door.front.wait_seconds)
+            return (await in_thread(look)).response()
+        found = await self._door.waiting.until(
+            (request.url.path, key.account, self._door.base_url(request), tuple(plain)),
+            plain,
+            partial(in_thread, look),
+            lambda one: one.rank >= rank,
+            seconds=self._door.front.wait_seconds,
+        )
+        return found.response()
 
 
 def several(request: Request, name: str) -> list[str]:

@@ -13,7 +13,12 @@ from fastapi import Request
 from longtake.errors import OrderError
 from longtake.orders import Order
 from longtake.records import Create, Key
+from longtake.tracing import current_traceparent
 
+TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<more>-.*)?"
+)
+"""W3C Trace Context, level 1, section 3.2.2: version, trace, span, flags."""
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -38,3 +43,14 @@ def create_of(
         is_retry=request.headers.get("x-stainless-retry-count", "0") not in ("", "0"),
         received_at=request.state.received_at,
     )
+
+
+def trace_of(request: Request) -> str | None:
+    """The trace that a create belongs to, as W3C's `traceparent` names it: the span of ours that is open, or else the
+    client's own; a header that is none, or came twice, is passed over. Of later versions the part that is known stays.
+    """
+    given = request.headers.getlist("traceparent")
+    match = TRACEPARENT.fullmatch(given[0].strip()) if len(given) == 1 else None
+    if match and match["version"] == "00" and match["more"]:
+        match = None
+    return current_traceparent() or (f"00-{match['ids']}" if match else None)

@@ -213,7 +213,7 @@ def _string_kind(schema: dict[str, Any]) -> str:
     if schema.get("format") == "binary":
         return "bytes"
     least, most = schema.get("minLength", 0), schema.get("maxLength")
-    if "examples" in schema and "pattern" in schema:
+    if "examples" in schema and "pattern" in schema and most is None:
         return f"string such as {json.dumps(schema['examples'][0])}"
     if most is not None:
         return f"string, {least} to {most} characters" if least else f"string, at most {most} characters"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -29,7 +31,7 @@ from longtake.orders import Order
 from longtake.records import Changes, Create, Generation, Key, Keys, PartialUpload, Upload
 from longtake.service import Service
 from longtake.store import Store
-from longtake.wire.creates import create_of
+from longtake.wire.creates import create_of, trace_of
 from longtake.wire.links import Links
 from longtake.wire.problems import Problem, problem_of
 from longtake.wire.rates import Rates
@@ -46,6 +48,8 @@ MOST_FETCHES = 4
 MOST_KEPT = 4
 """Uploads being looked at at once, or waiting for that in a thread."""
 log = logging.getLogger(__name__)
+AGAIN_SECONDS = 1
+"""What a client is told to wait that comes while the server ends: another takes its place."""
 BEARER = Security(HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`"))
 """For the OpenAPI document alone: the route class reads the key, before anything else of the request."""
 
@@ -67,6 +71,8 @@ class Front:
     """Of a JSON body."""
     wait_seconds: float = 30.0
     """The longest that a GET waits for a state."""
+    rates: Rates = field(default_factory=Rates)
+    """`SharedRates` where there are other fronts."""
 
 
 Shape = Callable[[Request, Problem], Response]
@@ -82,7 +88,53 @@ class Door:
         # Few at once, and not among the threads that answer: large files take long. One at a time is decoded.
         self._keeping = anyio.CapacityLimiter(MOST_KEPT)
         self._keys: dict[bytes, tuple[float, Key]] = {}
-        self.rates = Rates()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving = asyncio.Event()
+        self._farewells: list[Callable[[], None]] = [self._leaving.set, self.waiting.let_go]
+        self.is_leaving = False
+        """True from `drain` on."""
+        self.rates = front.rates
+
+    def start(self) -> None:
+        """Must be called in the event loop that the clients are served by."""
+        self._loop = asyncio.get_running_loop()
+        self.waiting.start()
+
+    def drain(self) -> None:
+        """The server ends: who waits is answered now, and who comes is sent away, to ask again elsewhere or later.
+
+        Streams of events end after their last event, long polls answer with what is there, uploads in parts break off
+        and keep what came; all other requests that are here already are answered as ever. May be called from any
+        thread, and from a signal's handler.
+        """
+        self.is_leaving = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._say_farewell)
+
+    def when_leaving(self, call: Callable[[], None]) -> None:
+        """`call` is called in the event loop as soon as the server ends."""
+        self._farewells.append(call)
+
+    def _say_farewell(self) -> None:
+        for call in self._farewells:
+            call()
+
+    def check_open(self) -> None:
+        """Raises 503 while the server ends."""
+        if self.is_leaving:
+            raise HTTPException(503, "this server is being stopped: ask again", {"retry-after": str(AGAIN_SECONDS)})
+
+    async def ended(self, future: concurrent.futures.Future[Any]) -> None:
+        """Returns when it has, and after `Front.wait_seconds` or as the server ends in any case; no thread waits."""
+        if future.done():
+            return
+        ended = asyncio.wrap_future(future)
+        ended.add_done_callback(lambda one: one.cancelled() or one.exception())  # the caller asks for it itself
+        leaving = asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait([ended, leaving], timeout=self.front.wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
 
     async def fetch(self, url: str, path: Path) -> None:
         """Fetches what the client named to `path`, when it is its turn. Raises FetchError."""
@@ -120,6 +172,7 @@ class Door:
             request=body,
             base_url=self.base_url(request),
             create=create or create_of(request, key, body, order),
+            trace=trace_of(request),
         )
         # What stands in the order is looked at as an upload is.
         is_inline = any(frame.url and is_data_url(frame.url) for _, frame in order.ends)
@@ -136,8 +189,16 @@ class Door:
         create: Create,
     ) -> Generation:
         """The same for an order whose first frame is the file at `path`: it and the body are made of the upload."""
-        service, base_url = self.front.service, self.base_url(request)
-        submit = partial(service.submit_file, key, path, order_of, wire=wire, base_url=base_url, create=create)
+        submit = partial(
+            self.front.service.submit_file,
+            key,
+            path,
+            order_of,
+            wire=wire,
+            base_url=self.base_url(request),
+            create=create,
+            trace=trace_of(request),
+        )
         return await anyio.to_thread.run_sync(submit, limiter=self._keeping)
 
     async def repeated(self, key: Key, create: Create) -> Generation | None:
@@ -154,7 +215,7 @@ class Door:
     async def check_key(self, request: Request) -> Key:
         """The key that the request carries, with this request counted. Raises AuthError, LimitError."""
         key = await self._key(request)
-        self.rates.take(key)
+        await self.rates.count(key)
         return key
 
     async def _key(self, request: Request) -> Key:
@@ -193,12 +254,17 @@ Caller = Annotated[Key, Depends(_caller_async)]
 
 
 def route_class(
-    shape: Shape, door: Door, *, locked: bool = True, max_bytes: Callable[[Request], int] | None = None
+    shape: Shape,
+    door: Door,
+    *,
+    locked: bool = True,
+    always: bool = False,
+    max_bytes: Callable[[Request], int] | None = None,
 ) -> type[APIRoute]:
     """Routes whose errors, all of them, are written by `shape`; with `locked`, only for those with a key.
 
     The key is checked before the body is looked at, and of the body at most `max_bytes` are read
-    (`Front.max_body_bytes` without it).
+    (`Front.max_body_bytes` without it). Only with `always` they answer while the server ends.
     """
 
     class Route(APIRoute):
@@ -208,12 +274,17 @@ def route_class(
             async def handle_all(request: Request) -> Response:
                 request.state.received_at = time.time()
                 try:
+                    if not always:
+                        door.check_open()
                     if locked:
                         request.state.key = await door.check_key(request)
                     limit = max_bytes(request) if max_bytes else door.front.max_body_bytes
-                    return await handle(_limited(request, limit))
+                    response = await handle(_limited(request, limit))
                 except Exception as error:
-                    return shape(request, problem_of(error))
+                    response = shape(request, problem_of(error))
+                if door.is_leaving:
+                    response.headers["connection"] = "close"
+                return response
 
             return handle_all
 

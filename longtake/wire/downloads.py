@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
-from longtake.exports import Conversion, finished
+from longtake.exports import finished
 from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
 from longtake.wire.refusals import refusals, shape
 
@@ -68,19 +67,10 @@ class Downloads:
             made = finished(generation).video_key
         else:
             conversion = await in_thread(exports.begin, generation, format)
-            await _ended(conversion, self._front.wait_seconds)
+            await self._door.ended(conversion.key)
             made = exports.key(conversion)
             if made is None:
                 body = Converting(format=format).model_dump()
                 return JSONResponse(body, 202, headers={"retry-after": str(AGAIN_SECONDS)})
         url = self._front.links.url(made, self._door.base_url(request))
         return RedirectResponse(f"{url}&download=1", headers={"cache-control": "no-store"})
-
-
-async def _ended(conversion: Conversion, seconds: float) -> None:
-    """Returns when it has, and after so many seconds in any case; no thread waits."""
-    if conversion.key.done():
-        return
-    ended = asyncio.wrap_future(conversion.key)
-    ended.add_done_callback(lambda one: one.cancelled() or one.exception())  # whoever asks is told of it by `exports`
-    await asyncio.wait([ended], timeout=seconds)

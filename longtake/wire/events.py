@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from fastapi.sse import format_sse_event
 
+from longtake.errors import DatabaseError
 from longtake.records import Change, Changes
 from longtake.wire.door import in_thread
 from longtake.wire.waiting import Waiting
@@ -30,9 +31,12 @@ async def event_stream(
         yield b": connected\n\n"
         sent, is_over = last or 0, False
         if id is not None or last is not None:
-            async for change in _replay(changes, account, id, last):
-                yield _event(change)
-                sent, is_over = change.id, change.type in ENDS
+            try:
+                async for missed in _replay(changes, account, id, last):
+                    yield _event(missed)
+                    sent, is_over = missed.id, missed.type in ENDS
+            except DatabaseError:
+                return  # the client resumes, from the last one that it got, when the database is back
         while not (id and is_over):
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -40,6 +44,8 @@ async def event_stream(
             except TimeoutError:
                 yield b": ping\n\n"
                 continue
+            if change is None:
+                return  # the server ends: the client resumes at another, or at its next start
             if change.id > sent:
                 yield _event(change)
                 sent, is_over = change.id, change.type in ENDS

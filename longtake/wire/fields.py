@@ -18,6 +18,7 @@ URL_PATTERN = "^(?i:https?://|data:)"
 CALLBACK_PATTERN = "^(?i:https?://)"
 BEFORE = "What comes before the new frames: they start at this image, or go on after this video."
 AFTER = "What comes after the new frames: they end at this image, or lead up to this video."
+NOT_BLANK_PATTERN = r"\S"
 ASPECT_RATIO_PATTERN = "^[0-9]{1,5}:[0-9]{1,5}$"
 
 

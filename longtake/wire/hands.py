@@ -40,6 +40,7 @@ class Hands:
         self._door = door
         self._incoming = door.front.service.incoming
         self._holding: dict[str, Holding] = {}
+        door.when_leaving(self._break_off)
 
     async def settle(self, partial: PartialUpload | None) -> int:
         """How much is there. What is whole, but was not kept for a kill in the midst of that, is kept now."""
@@ -81,6 +82,14 @@ class Hands:
         with anyio.move_on_after(PATIENCE_SECONDS):
             await holding.done.wait()
 
+    def _break_off(self) -> None:
+        for holding in self._holding.values():
+            if holding.scope:
+                holding.scope.cancel()
+
+    def _patience_ends(self) -> float:
+        return anyio.current_time() + (0.0 if self._door.is_leaving else IDLE_SECONDS)
+
     async def receive(
         self, request: Request, partial: PartialUpload, file: PartialFile, holding: Holding, checksum: Checksum | None
     ) -> None:
@@ -101,15 +110,16 @@ class Hands:
         if checksum:
             await in_thread(file.distrust)
         try:
-            with anyio.CancelScope(deadline=anyio.current_time() + IDLE_SECONDS) as scope:
+            with anyio.CancelScope(deadline=self._patience_ends()) as scope:
                 holding.scope = scope
 
                 def tell() -> None:
-                    scope.deadline = anyio.current_time() + IDLE_SECONDS
+                    scope.deadline = self._patience_ends()
 
                 await receive(request, take, tell)
             holding.scope = None
             if scope.cancelled_caught:
+                self._door.check_open()
                 raise HTTPException(408, f"broken off, with {file.size} bytes there: no byte came, or another asked")
             if checksum and not checksum.is_met:
                 raise HTTPException(460, f"the part's {checksum}")

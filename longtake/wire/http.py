@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -10,11 +11,13 @@ from importlib.metadata import version
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from longtake.errors import WorldError
+from longtake.metrics import SHARED, Queues, exposition
+from longtake.tracing import is_on
 from longtake.wire import aimlapi, downloads, hls, luma, media, native, openai, refusals, resumable
 from longtake.wire.access import Access, Metrics
 from longtake.wire.door import Door, Front, Shape, in_thread, route_class
@@ -35,20 +38,26 @@ SHAPES: tuple[tuple[tuple[str, ...], Shape], ...] = (
 DESCRIPTION = "Makes any video longer: after its end, before its start, or across the gap to another."
 
 
+log = logging.getLogger(__name__)
+
+
 class Health(BaseModel):
     status: str
     version: str
 
 
 def build(front: Front) -> FastAPI:
-    """The application. Its lifespan must be run: it starts the one thread that watches for changes."""
+    """The application. Its lifespan must be run: it starts the one thread that watches for changes.
+
+    Its `state.drain` is to be called as soon as the process is told to end: see `Door.drain`.
+    """
     door = Door(front)
     uploads = resumable.Uploads(door)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = MOST_THREADS
-        door.waiting.start()
+        door.start()
         sweeping = asyncio.create_task(uploads.sweep_often())
         try:
             yield
@@ -65,9 +74,11 @@ def build(front: Front) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=route_id,
         lifespan=lifespan,
-        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+        telemetry={"tracing": is_on(), "metrics": False, "logs": False, "operation_spans": False},
     )
+    app.state.drain = door.drain
     metrics = Metrics(front.service.count_by_state, lambda: door.waiting.num_waiting)
+    metrics.registry.register(Queues(front.service.waiting_by_engine))
     app.add_middleware(Access, metrics=metrics)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _no_route)
@@ -112,21 +123,30 @@ def _add_documents(app: FastAPI, door: Door) -> None:
 
 def _operations(door: Door, metrics: Metrics) -> APIRouter:
     """For those who run it; no key is asked for."""
-    router = APIRouter(route_class=route_class(refusals.shape, door, locked=False), tags=["Operations"])
+    routes = route_class(refusals.shape, door, locked=False, always=True)
+    router, release = APIRouter(route_class=routes, tags=["Operations"]), version("longtake")
 
     async def healthz() -> Health:
-        """Whether the front answers and reaches its database."""
-        try:
-            await in_thread(door.front.changes.last_id)
-        except Exception:
-            raise WorldError("the database can't be read", retryable=True) from None
-        return Health(status="ok", version=version("longtake"))
+        """Whether the server lives: it answers, whatever it stands on."""
+        return Health(status="ok", version=release)
+
+    async def readyz() -> Health:
+        """Whether the server is to be sent requests: database and store are reached, and it is not being stopped."""
+        door.check_open()
+        for what, check in (("database", door.front.changes.last_id), ("store", door.front.store.check)):
+            try:
+                await in_thread(check)
+            except Exception as error:
+                log.warning("the %s can't be reached", what, exc_info=error)
+                raise WorldError(f"the {what} can't be reached", retryable=True) from None
+        return Health(status="ready", version=release)
 
     async def read_metrics() -> Response:
         """Figures for Prometheus."""
-        return Response(await in_thread(generate_latest, metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await in_thread(exposition, SHARED, metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    router.add_api_route("/healthz", healthz, methods=["GET"], responses=refusals.refusals(503))
+    router.add_api_route("/healthz", healthz, methods=["GET"])
+    router.add_api_route("/readyz", readyz, methods=["GET"], responses=refusals.refusals(503))
     router.add_api_route("/metrics", read_metrics, methods=["GET"], response_class=PlainTextResponse)
     return router
 

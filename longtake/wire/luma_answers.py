@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -67,7 +68,18 @@ def luma_answer(generation: Generation, links: Links, base_url: str) -> LumaAnsw
     shown, edit = generation_fields(generation, links, base_url), generation.order.edit
     assets, request = shown["assets"], generation.request if edit else shown["request"]
     return LumaAnswer(
-        **{name: shown[name] for name in ("id", "state", "failure_reason", "created_at", "model", "notes")},
+        **{name: shown[name] for name in ("id", "state", "created_at", "model", "notes")},
+        failure_reason=_reason(generation),
         assets=LumaAssets(video=assets.video, image=assets.image) if assets else None,
         request={**request, "generation_type": f"{edit.kind}_video" if edit else "video"},
     )
+
+
+def _reason(generation: Generation) -> str | None:
+    """Why it failed; what an edit works on is called as the client called it."""
+    reason, edit = generation.failure_reason, generation.order.edit
+    if reason is None or edit is None:
+        return reason
+    media = generation.request.get("media") or {}
+    name = "id" if edit.kind == "upscale" else "media.url" if media.get("url") else "media.id"
+    return re.sub(r"\bkeyframes\.frame0\b(\.(url|id|upload)\b)?", name, reason)

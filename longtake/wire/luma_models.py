@@ -58,7 +58,7 @@ LOOPS_REFUSED = {
 TEXTS = frozenset({PROMPT_REQUIRED, PROMPT_SHORT, PROMPT_LONG, NO_KEYFRAMES, *LOOPS_REFUSED.values()})
 """What clients match on: these stand alone in an error, without the field's name ahead of them."""
 VIDEO_URL = re.compile(
-    r"/media/(?P<key>videos/(?P<id>[0-9a-f-]{36})\.mp4)\?expires=(?P<expires>[0-9]+)&signature=(?P<signature>[0-9a-f]+)"
+    r"/media/(?P<key>videos/(?P<id>[0-9a-f-]{36})(?:/[0-9]+-[0-9]+)?\.mp4)\?expires=(?P<expires>[0-9]+)&signature=(?P<signature>[0-9a-f]+)"
 )
 DEFAULT_MODEL = "ray-2"
 DEFAULT_SHAPE = "16:9"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -83,7 +84,8 @@ class Media:
         if _names(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
         if download == "1":
-            headers["content-disposition"] = f'attachment; filename="longtake-{key.rpartition("/")[2]}"'
+            id = key.split("/")[1].partition(".")[0]  # of the generation; older objects have it in their last name
+            headers["content-disposition"] = f'attachment; filename="longtake-{id}{PurePosixPath(key).suffix}"'
         condition = request.headers.get("if-range")
         part = byte_range(range, size) if range and condition in (None, tag) else None
         start, stop = part or (0, size)

@@ -14,14 +14,20 @@ from longtake.wire.links import Links, playlist_key
 
 
 class Allowance(BaseModel):
-    """Null: no limit."""
+    """`limit` and `left` are null where there is no limit, `used` where nothing is counted without one."""
 
     limit: float | None
+    used: float | None
     left: float | None
 
     @classmethod
     def of(cls, limit: float | None, used: float) -> Allowance:
-        return cls(limit=limit, left=None if limit is None else max(0.0, limit - used))
+        return cls(limit=limit, used=used, left=None if limit is None else max(0.0, limit - used))
+
+    @classmethod
+    def with_left(cls, limit: float | None, left: float | None) -> Allowance:
+        """`left` is null where there is no limit."""
+        return cls(limit=limit, used=None if limit is None or left is None else limit - left, left=left)
 
 
 class NativeUsage(BaseModel):
@@ -104,6 +110,8 @@ class NativeAnswer(GenerationAnswer):
     progress: float
     stage: str
     engine: str
+    priority: int
+    """Among its account's waiting orders those with a greater one go first."""
     parents: list[str]
     timeline: list[SegmentAnswer] | None
     new_part: NewPart | None
@@ -156,6 +164,7 @@ def native_fields(generation: Generation, links: Links, base_url: str, *, watcha
         "progress": generation.progress,
         "stage": generation.stage,
         "engine": generation.engine,
+        "priority": generation.order.priority,
         "parents": [id for _, id in generation.parents],
         "timeline": timeline,
         "new_part": new_part,

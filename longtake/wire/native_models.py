@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from longtake.errors import OrderError
-from longtake.orders import MOST_TAKES, PROMPT_LIMIT, KeyFrame, Order, parse_frame_rate
+from longtake.orders import MOST_PRIORITY, MOST_TAKES, PROMPT_LIMIT, KeyFrame, Order, parse_frame_rate
 from longtake.wire.fields import (
     AFTER,
     BEFORE,
@@ -126,6 +126,16 @@ class NativeBody(ShotBody):
             " music are not continued."
         ),
     ] = "silence"
+    priority: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MOST_PRIORITY,
+            description="Of the orders of your account that wait, those with a greater one go first. It says nothing"
+            " against other accounts.",
+        ),
+        WHOLE,
+    ] = 0
 
     def order(self, links: Links, base_url: str) -> Order:
         """Raises OrderError."""
@@ -144,6 +154,7 @@ class NativeBody(ShotBody):
             seed=self.seed,
             takes=self.takes,
             sound=self.sound,
+            priority=self.priority,
             **self.shared_order(),
         )
 

@@ -6,7 +6,6 @@ told of the field that it stands for: `input_reference`, `video`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from longtake.errors import CallerError, OrderError, UnknownError, WorldError
-from longtake.exports import Conversion, finished
+from longtake.exports import finished
 from longtake.orders import KeyFrame, Order
 from longtake.records import Create, Key, Upload
 from longtake.wire.creates import create_of
@@ -52,6 +51,7 @@ CODES = {
     "too_large": "too_large",
     "limit": "rate_limit_exceeded",
 }
+NEITHER = "neither an image nor a video: "
 FIELDS = {"duration": "seconds", "resolution": "size", "aspect_ratio": "size"}
 AGAIN_SECONDS = 2.0
 """What a client is told to wait for a picture that takes longer."""
@@ -134,6 +134,7 @@ class OpenAI:
                     return await self._submit(request, key, body.order(self._links, base_url, None), asked)
 
                 def order_of(file: Upload) -> tuple[Order, dict[str, Any]]:
+                    _check_kind(file, "image", name)
                     return body.order(self._links, base_url, file), asked
 
                 return await self._submit_file(request, key, sent, name, asked, order_of)
@@ -148,6 +149,7 @@ class OpenAI:
                 self._service.capabilities(DEFAULT_MODEL)
 
                 def order_of(file: Upload) -> tuple[Order, dict[str, Any]]:
+                    _check_kind(file, "video", "video")
                     found = {"seconds": file.seconds or 0, "width": file.width, "height": file.height}
                     order = words.order(KeyFrame(type="video", upload=file.id), DEFAULT_MODEL)
                     return order, words.request(found)
@@ -216,7 +218,7 @@ class OpenAI:
         if variant != "video":
             exports = self._service.exports
             conversion = await in_thread(exports.begin, generation, variant)
-            await _ended(conversion, self._door.front.wait_seconds)
+            await self._door.ended(conversion.key)
             drawn = exports.key(conversion)
             if drawn is None:
                 message = f"the {variant} is being drawn: ask again"
@@ -263,6 +265,13 @@ class OpenAI:
         return video_answer(await self._door.submit(request, key, order, wire="openai", body=body, create=create))
 
 
+def _check_kind(file: Upload, kind: str, name: str) -> None:
+    """Raises OrderError where the file that came is of another kind."""
+    if file.kind != kind:
+        what = {"image": "an image", "video": "a video"}
+        raise OrderError(f"{name} must be {what[kind]}, got {what[file.kind]}", field=name)
+
+
 @contextmanager
 def _frame_called(name: str) -> Iterator[None]:
     """What comes before the new frames has another name in each of the calls: errors say `name`."""
@@ -271,14 +280,7 @@ def _frame_called(name: str) -> Iterator[None]:
     except CallerError as error:
         if error.field and error.field.startswith("keyframes."):
             error.field = name
+        if name == "video" and error.message.startswith(NEITHER):  # what images may be says nothing of a video
+            error.message = error.message.rpartition("; ")[2]
         error.field = FIELDS.get(error.field or "", error.field)
         raise
-
-
-async def _ended(conversion: Conversion, seconds: float) -> None:
-    """Returns when it has, and after so many seconds in any case; no thread waits."""
-    if conversion.key.done():
-        return
-    ended = asyncio.wrap_future(conversion.key)
-    ended.add_done_callback(lambda one: one.cancelled() or one.exception())  # who asks is told of it by `exports`
-    await asyncio.wait([ended], timeout=seconds)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from longtake.orders import ASPECT_LIMITS, PROMPT_LIMIT, KeyFrame, Order
 from longtake.records import Upload
-from longtake.wire.fields import Id, Model, Strict, Url, shown
+from longtake.wire.fields import NOT_BLANK_PATTERN, Id, Model, Strict, Url, shown
 from longtake.wire.links import Links
 
 DEFAULT_MODEL = "sora-2"
@@ -32,7 +32,15 @@ def _check_size(text: str) -> str:
     return text
 
 
-Prompt = Annotated[str, Field(min_length=1, max_length=PROMPT_LIMIT, examples=["A jellyfish drifts into the light"])]
+Prompt = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=PROMPT_LIMIT,
+        pattern=NOT_BLANK_PATTERN,
+        examples=["A jellyfish drifts into the light"],
+    ),
+]
 Size = Annotated[
     str,
     Field(

@@ -29,7 +29,7 @@ body{margin:0;background:var(--back);color:var(--text);font:16px/1.55 system-ui,
 a{color:var(--link);text-decoration:none}a:hover{text-decoration:underline}
 code,pre{font:13px/1.5 ui-monospace,Menlo,Consolas,monospace}
 pre{margin:.3rem 0 1rem;padding:.7rem .9rem;background:var(--panel);border:1px solid var(--line);
-border-radius:6px;overflow:auto;max-height:26rem}
+border-radius:6px;overflow:auto;max-height:26rem;white-space:pre-wrap;overflow-wrap:anywhere}
 p code,td code,dt code{overflow-wrap:anywhere}
 .frame{display:grid;grid-template-columns:19rem minmax(0,1fr);max-width:78rem;margin:0 auto}
 nav{position:sticky;top:0;height:100vh;overflow:auto;padding:1.4rem 1rem 2rem;border-right:1px solid var(--line);
@@ -38,6 +38,8 @@ nav h2{margin:1.1rem 0 .3rem;font-size:14px}nav ul{margin:0;padding:0;list-style
 nav li{padding:.12rem 0;line-height:1.35}nav li a{display:block;color:var(--text);
 padding-left:3.4rem;text-indent:-3.4rem}
 nav b.method{display:inline-block;width:3.1rem;margin:0 .3rem 0 0;font-size:10px;text-indent:0}
+nav small{display:block;text-indent:0;color:var(--soft);font:11px/1.35 ui-monospace,Menlo,Consolas,monospace;
+overflow-wrap:anywhere}
 main{padding:1.4rem 2rem 6rem;min-width:0}h1{margin:.2rem 0;font-size:1.9rem}
 h2{margin:3rem 0 .4rem;font-size:1.45rem}h3{margin:0;font-size:1.08rem}
 h4{margin:1.1rem 0 .3rem;font-size:.8rem;color:var(--soft);text-transform:uppercase;letter-spacing:.05em}
@@ -58,8 +60,10 @@ main{padding:1rem 1rem 4rem}table,tbody,tr,td{display:block;width:100%}thead{dis
 td{border:0;padding:.1rem 0}tr{padding:.45rem 0;border-bottom:1px solid var(--line)}td:empty{display:none}
 td:nth-child(3):not(:empty)::before{content:"default "}}
 """
-START = """curl "{base}/api/generations" -H "Authorization: Bearer $LONGTAKE_KEY" \\
-  -H 'Content-Type: application/json' -d '{{"prompt": "A jellyfish drifts into the light", "seconds": 4}}'"""
+START = """curl "{base}/api/generations" \\
+  -H "Authorization: Bearer $LONGTAKE_KEY" \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"prompt": "A jellyfish drifts into the light", "seconds": 4}}'"""
 MEDIA_TYPES = ("application/json", "multipart/form-data", "application/octet-stream")
 
 
@@ -99,8 +103,8 @@ class _Page:
             heads = [re.split("[:,;]", call["summary"])[0] for _, _, call in found]
             entries = "".join(
                 f"<li><a href=#{call['operationId']}><b class='method {method}'>{method.upper()}</b>"
-                f"{_words(head if heads.count(head) == 1 else call['summary'])}</a></li>"
-                for head, (_, method, call) in zip(heads, found, strict=True)
+                f"{_words(head if heads.count(head) == 1 else call['summary'])}<small>{escape(path)}</small></a></li>"
+                for head, (path, method, call) in zip(heads, found, strict=True)
             )
             lists.append(f"<h2><a href=#{protocol.name}>{escape(protocol.title)}</a></h2><ul>{entries}</ul>")
         return "".join(lists)

@@ -25,7 +25,7 @@ from longtake.errors import (
     UnknownError,
     WorldError,
 )
-from longtake.wire.fields import ASPECT_RATIO_PATTERN, CALLBACK_PATTERN, URL_PATTERN
+from longtake.wire.fields import ASPECT_RATIO_PATTERN, CALLBACK_PATTERN, NOT_BLANK_PATTERN, URL_PATTERN
 
 MOST_ERRORS = 20
 """So many wrong fields are named in one answer."""
@@ -42,7 +42,15 @@ STATUSES: tuple[tuple[type[CallerError], int, str], ...] = (
     (LimitError, 429, "limit"),
 )
 KINDS = {400: "order", 401: "auth", 403: "forbidden", 404: "unknown", 405: "method", 408: "timeout", 409: "conflict"}
-KINDS |= {410: "gone", 412: "version", 413: "too_large", 415: "media_type", 423: "locked", 460: "checksum"}
+KINDS |= {
+    503: "world",
+    410: "gone",
+    412: "version",
+    413: "too_large",
+    415: "media_type",
+    423: "locked",
+    460: "checksum",
+}
 MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "there is no such field",
@@ -52,6 +60,7 @@ MESSAGES = {
     "union_tag_not_found": "is required",
 }
 PATTERNS = {
+    NOT_BLANK_PATTERN: "must have at least 1 character that is not a blank",
     URL_PATTERN: "must start with https://, http:// or data:",
     CALLBACK_PATTERN: "must start with https:// or http://",
     ASPECT_RATIO_PATTERN: 'must be W:H from 9:21 to 21:9, such as "16:9"',

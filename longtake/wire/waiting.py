@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ class Listener:
     """One client's changes, in order."""
 
     def __init__(self) -> None:
-        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._changes: asyncio.Queue[Change | None] = asyncio.Queue()
         self.is_behind = False
         """True where the client read so slowly that changes were dropped."""
 
@@ -34,7 +34,11 @@ class Listener:
         else:
             self._changes.put_nowait(change)
 
-    async def next(self) -> Change:
+    def let_go(self) -> None:
+        self._changes.put_nowait(None)
+
+    async def next(self) -> Change | None:
+        """None: it was let go, after all that came before."""
         return await self._changes.get()
 
     def is_empty(self) -> bool:
@@ -46,14 +50,26 @@ class Waiting:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
+        self._listeners: set[Listener] = set()
         self._by_id: defaultdict[str, set[Listener]] = defaultdict(set)
         self._by_account: defaultdict[str, set[Listener]] = defaultdict(set)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._last = 0
         self._delivered = 0
-        self._looks: dict[tuple[str, tuple[str, ...], int], asyncio.Task[Any]] = {}
-        self.num_waiting = 0
+        """Batches of changes."""
+        self._looks: dict[tuple[Hashable, int], asyncio.Task[Any]] = {}
+        self._is_over = False
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._listeners)
+
+    def let_go(self) -> None:
+        """From now on nobody waits: streams end after what they have got, long polls answer with what is there."""
+        self._is_over = True
+        for listener in self._listeners:
+            listener.let_go()
 
     def start(self) -> None:
         """Must be called in the event loop that the clients are served by."""
@@ -78,11 +94,13 @@ class Waiting:
             places.append((self._by_account, account))
         for place, name in places:
             place[name].add(listener)
-        self.num_waiting += 1
+        self._listeners.add(listener)
+        if self._is_over:
+            listener.let_go()
         try:
             yield listener
         finally:
-            self.num_waiting -= 1
+            self._listeners.discard(listener)
             for place, name in places:
                 place[name].discard(listener)
                 if not place[name]:
@@ -90,39 +108,42 @@ class Waiting:
 
     async def until(
         self,
-        ids: Sequence[str],
-        account: str,
+        name: Hashable,
+        ids: Iterable[str],
         look: Callable[[], Coroutine[Any, Any, T]],
         is_done: Callable[[T], bool],
         *,
         seconds: float,
     ) -> T:
-        """What `look` finds as soon as it `is_done`, or after `seconds`. Looks again at each change of state.
+        """What `look` finds as soon as it `is_done`, or after `seconds`. Looks again at each change of state of `ids`.
 
-        `look` must find the same for the same ids and account: clients that wait for the same share one look.
+        Clients that give the same `name` share their looks, and so what is made of what was found: `look` must find
+        the same for all of them.
         """
         deadline = asyncio.get_running_loop().time() + seconds
         with self.listen(ids=ids) as listener:
-            found = await self._shared(ids, account, look)
+            found = await self._shared(name, look)
             while not is_done(found):
                 try:
                     async with asyncio.timeout_at(deadline):
-                        while (await listener.next()).type == "generation.progress":
+                        while (change := await listener.next()) and change.type == "generation.progress":
                             pass
                 except TimeoutError:
-                    return await look()
-                found = await self._shared(ids, account, look)
+                    change = None
+                found = await self._shared(name, look)
+                if change is None:
+                    break
         return found
 
-    async def _shared(self, ids: Sequence[str], account: str, look: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _shared(self, name: Hashable, look: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """One look for all who ask while it runs and nothing has changed since it began."""
-        name = (account, tuple(ids), self._delivered)
-        task: asyncio.Task[T] | None = self._looks.get(name)
+        at = (name, self._delivered)
+        task: asyncio.Task[T] | None = self._looks.get(at)
         if task is None:
-            task = self._looks[name] = asyncio.create_task(look())
+            task = self._looks[at] = asyncio.create_task(look())
 
             def forget(done: asyncio.Task[T]) -> None:
-                del self._looks[name]
+                del self._looks[at]
                 if not done.cancelled():
                     done.exception()  # those who wait raise it; where nobody does any more, it is not worth a warning
 
@@ -131,7 +152,7 @@ class Waiting:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         def tell(batch: list[Change]) -> None:
-            self._last = batch[-1].id
+            self._last = max(self._last, batch[-1].id)  # what commits late comes late, with a smaller number
             loop.call_soon_threadsafe(self._deliver, batch)
 
         while not self._stop.is_set():
@@ -144,7 +165,7 @@ class Waiting:
                 self._stop.wait(RETRY_SECONDS)
 
     def _deliver(self, batch: list[Change]) -> None:
-        self._delivered = batch[-1].id
+        self._delivered += 1
         for change in batch:
             for listener in self._by_id.get(change.generation_id, ()):
                 listener.put(change)

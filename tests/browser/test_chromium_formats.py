@@ -20,6 +20,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from longtake.engines.base import Capabilities, Frames, Report, Shot
+from longtake.footage import Run
 from longtake.joining import join, timeline_of
 from longtake.media.nal import parameter_set_ids
 from longtake.media.planes import empty_frames
@@ -119,9 +120,11 @@ def joined(first: str, last: str, folder: Path) -> Joined:
     planned = plan(
         Order(before=VIDEO, after=VIDEO, seconds=seconds), before.timeline, after.timeline, Darkening.capabilities
     )
-    made = render("made", Order(before=VIDEO, after=VIDEO), planned, before, after, Darkening(), store, lambda *_: None)
+    made = render(
+        Run("made"), Order(before=VIDEO, after=VIDEO), planned, before, after, Darkening(), store, lambda *_: None
+    )
     timeline, start = timeline_of(planned, made)
-    path = store.open(join("made", timeline, store)[0])
+    path = store.open(join(Run("made"), timeline, store)[0])
     assert isinstance(path, str)
     return Joined(Path(path), timeline, (start, start + planned.outline.num_frames), shades_in(Path(path)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -128,6 +129,18 @@ def test_a_still_is_the_first_or_the_last_frame_bit_for_bit(engine: Engine, cell
 def test_the_same_shot_gives_the_same_frames(engine: Engine, cell: Cell) -> None:
     shot = shot_of(cell, (64, 48), 30, seed=7)
     assert same(rendered(engine, shot), rendered(engine, shot))
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_shot_that_is_there_in_part_goes_on_with_the_same_frames(engine: Engine, cell: Cell) -> None:
+    shot = shot_of(cell, (64, 48), 60, seed=7, concepts=("pan_left",))
+    whole, report = rendered(engine, shot), Listener()
+    for start in (1, 20, 31, 38, 59):  # ahead of a dissolve, in it, behind it
+        assert same(rendered(engine, replace(shot, start=start), report), whole[start:])
+        assert (min(report.counts), report.counts[-1]) == (start, 60)
+        report.counts.clear()
+    with pytest.raises(ValueError, match="start must be 0 to 59, got 60"):
+        replace(shot, start=60)
 
 
 @pytest.mark.parametrize("cell", [Cell("nothing", "nothing"), Cell("still", "nothing")], ids=str)

@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
 from longtake.engines.base import Capabilities, Frames, Report, Shot
-from longtake.footage import Footage, timeline_in
+from longtake.footage import Footage, Run, timeline_in
 from longtake.joining import join, timeline_of
 from longtake.media.encode import encode
 from longtake.media.planes import empty_frames
@@ -137,9 +137,9 @@ class Shelf:
         planned = plan(order, timeline_in(before), timeline_in(after), Flat.capabilities)
         self.num_made += 1
         id = f"made{self.num_made}"
-        rendered = render(id, order, planned, before, after, Flat(), self.store, lambda stage, part: None)
+        rendered = render(Run(id), order, planned, before, after, Flat(), self.store, lambda stage, part: None)
         made, start = timeline_of(planned, rendered)
-        key, *_ = join(id, made, self.store)
+        key, *_ = join(Run(id), made, self.store)
         seen = see(self.path_of(key))
         assert start == planned.outline.before_stop
         assert len(seen.hashes) == made.num_frames == planned.outline.total_frames
@@ -273,7 +273,7 @@ def test_a_bridge_of_two_rates_leaves_every_frame_of_both_as_it_was(
     num = shelf.timeline.num_frames
     ours, theirs = (shelf.footage, shelf.source), (other, source)
     for (before, first), (after, last) in ((ours, theirs), (theirs, ours)):
-        before, after = match("x", before, after, shelf.store, lambda stage, part: None)
+        before, after = match(Run("x"), before, after, shelf.store, lambda stage, part: None)
         assert before.converted == after.converted == ()
         made, planned, _ = shelf.extend(before, after)
         assert planned.outline.format.frame_rate == min(24, rate)

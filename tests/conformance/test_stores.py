@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from longtake.engines.motion import Motion
-from longtake.errors import UnknownError
-from longtake.footage import Footage
+from longtake.errors import FaultError, UnknownError
+from longtake.footage import Footage, Run
 from longtake.joining import join, measure_seams, timeline_of
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
@@ -20,16 +23,20 @@ from longtake.rendering import render
 from longtake.store import CHUNK_BYTES, Store
 from longtake.timeline import Segment, Timeline
 from tests.footage import TINY, moving, same
+from tests.s3 import S3
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "folder": lambda folder: Store.in_folder(folder / "objects"),
-    "memory": lambda _: Store.in_memory(),
-}
+STORES = ("folder", "memory", "s3")
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "folder":
+        return Store.in_folder(tmp_path / "objects")
+    if request.param == "memory":
+        return Store.in_memory()
+    server: S3 = request.getfixturevalue("s3")
+    server.set_environment(monkeypatch)
+    return server.store(tmp_path / "scratch")
 
 
 def test_a_file_becomes_an_object_and_is_gone_where_it_was(store: Store, tmp_path: Path) -> None:
@@ -72,6 +79,90 @@ def test_keys_are_listed_by_the_path_that_they_begin_with(store: Store) -> None:
     assert len(list(store.keys())) == 3
 
 
+def test_a_path_is_no_beginning_of_a_name(store: Store) -> None:
+    for key in ("segments/ab/1.mp4", "segments/ab/2.mp4", "segments/abc/1.mp4", "segments/ab.mp4"):
+        store.put(key, b"1")
+    assert sorted(store.keys("segments/ab")) == ["segments/ab/1.mp4", "segments/ab/2.mp4"]
+    store.delete_under("segments/ab")
+    assert sorted(store.keys()) == ["segments/ab.mp4", "segments/abc/1.mp4"]
+    store.delete_under("segments/ab")
+    store.delete_under("segments/none")
+
+
+@pytest.mark.parametrize("path", ["", "segments", "segments/", "../x", "segments/..", "/"])
+def test_what_is_no_path_of_two_names_is_never_deleted_under(store: Store, path: str) -> None:
+    store.put("segments/a/1.mp4", b"1")
+    with pytest.raises(FaultError, match="two names"):
+        store.delete_under(path)
+    assert list(store.keys()) == ["segments/a/1.mp4"]
+
+
+def test_a_listing_tells_sizes_and_times(store: Store) -> None:
+    before = time.time()
+    store.put("images/a.jpg", b"12345")
+    (found,) = store.listed()
+    assert (found.key, found.num_bytes) == ("images/a.jpg", 5)
+    assert before - 2 < found.modified_at < time.time() + 2
+
+
+def test_what_was_put_again_is_read_as_it_is_now(store: Store) -> None:
+    for data in (b"first", b"", b"second, longer"):
+        store.put("live/a", data)
+        assert store.read("live/a") == data
+        assert store.size("live/a") == len(data)
+        assert b"".join(store.stream("live/a", 0, len(data))) == data
+        with _opened(store, "live/a") as file:
+            assert file.read() == data
+
+
+def test_an_object_is_read_from_wherever_one_jumps_to(store: Store) -> None:
+    data = bytes(range(251)) * 20_000
+    store.put("videos/a.mp4", data)
+    with _opened(store, "videos/a.mp4") as file:
+        for offset, num_bytes in ((4_000_000, 70_000), (0, 10), (5_019_990, 99), (3_999_990, 2_000_000), (1, 300_000)):
+            assert file.seek(offset) == offset
+            assert file.read(num_bytes) == data[offset : offset + num_bytes]
+        assert file.seek(-7, io.SEEK_END) == len(data) - 7
+        assert file.read() == data[-7:]
+        assert file.seek(len(data) + 5) == len(data) + 5
+        assert file.read(1) == b""
+
+
+def test_a_file_from_its_work_folder_and_one_from_elsewhere_are_put_alike(store: Store, tmp_path: Path) -> None:
+    for folder in (tmp_path, store.work_folder or tmp_path):
+        path = folder / "file"
+        path.write_bytes(b"bytes")
+        store.put_file("videos/a.mp4", path)
+        assert not path.exists()
+        assert store.read("videos/a.mp4") == b"bytes"
+    assert [found.key for found in store.listed()] == ["videos/a.mp4"]
+
+
+def test_many_threads_use_it_at_once(store: Store) -> None:
+    together = threading.Barrier(8)
+
+    def use(number: int) -> bytes:
+        together.wait()
+        for turn in range(3):
+            store.put(f"live/{number}/{turn}", b"%d" % number * 1000)
+        store.delete(f"live/{number}/0")
+        return store.read(f"live/{number}/2")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(use, range(8))) == [b"%d" % number * 1000 for number in range(8)]
+    assert len(list(store.keys("live"))) == 16
+
+
+def test_its_check_is_silent_where_all_is_well(store: Store) -> None:
+    store.check()
+    assert list(store.keys()) == []
+
+
+def _opened(store: Store, key: str) -> io.BufferedIOBase:
+    source = store.open(key)
+    return open(source, "rb") if isinstance(source, str) else source  # type: ignore[return-value]  # noqa: PTH123
+
+
 @pytest.mark.parametrize(
     "key", ["../secret", "videos/../../x", "/etc/passwd", "videos//a", "videos/.hidden", "videos", ""]
 )
@@ -89,9 +180,9 @@ def test_a_video_is_extended_in_it_with_its_frames_untouched(store: Store, tmp_p
     order = Order(before=KeyFrame(type="video", url="a"), seconds=Fraction(1), seed=1)
     engine, footage = Motion(), Footage(source)
     planned = plan(order, source, None, engine.capabilities)
-    rendered = render("b", order, planned, footage, None, engine, store, lambda stage, part: None)
+    rendered = render(Run("b"), order, planned, footage, None, engine, store, lambda stage, part: None)
     timeline, new_start = timeline_of(planned, rendered)
-    key, num_bytes, _ = join("b", timeline, store)
+    key, num_bytes, _ = join(Run("b"), timeline, store)
     assert new_start == 12
     assert store.size(key) == num_bytes
     whole = Timeline(TINY, (Segment("b", key, 0, 18, (0, 12)),))

@@ -9,6 +9,7 @@ import pytest
 
 from longtake.app import House
 from longtake.orders import KeyFrame
+from longtake.records import Turn
 from longtake.settings import load
 from longtake.workflows import MOST_DEATHS, Workflows
 from tests.faults.workers import DEATHS_PER_STEP, NUM_STEPS, Office, run_workers
@@ -41,6 +42,6 @@ def test_a_workflow_that_is_interrupted_often_but_gets_on_is_not_given_up(house:
     assert deaths > MOST_DEATHS
     workflows = Workflows(house.url)
     with house.database.begin() as connection:
-        workflows.enqueue(connection, str(uuid.uuid4()), 1)
+        workflows.enqueue(connection, Turn(str(uuid.uuid4()), 1, "motion", "default", 0))
     workflows.close()
     assert run_workers("interrupted", house) == [-9] * deaths + [0]

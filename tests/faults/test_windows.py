@@ -18,11 +18,11 @@ import sqlalchemy as sa
 
 from longtake.app import House
 from longtake.orders import KeyFrame, Order
-from longtake.records import Generation, Records
+from longtake.records import Generation, Records, Turn
 from longtake.settings import load
 from longtake.store import Store
 from longtake.worker import sweep
-from longtake.workflows import OnlyOne, Workflows
+from longtake.workflows import Workflows
 from tests.faults.workers import Office, run_workers
 
 NUM_WORKFLOWS = sa.text("select count(*) from workflow_status")
@@ -53,8 +53,8 @@ def test_a_record_and_its_workflow_come_to_be_in_one_commit_or_not_at_all(house:
     workflows = Workflows(house.url)
     made, seen = generation(), []
 
-    def enqueue_and_crash(connection: sa.Connection, id: str, attempt: int) -> None:
-        workflows.enqueue(connection, id, attempt)
+    def enqueue_and_crash(connection: sa.Connection, turn: Turn) -> None:
+        workflows.enqueue(connection, turn)
         with house.database.execution_options(read_only=True).connect() as other:
             seen.extend([connection.scalar(NUM_WORKFLOWS), other.scalar(NUM_WORKFLOWS)])
         raise KeyboardInterrupt
@@ -104,7 +104,7 @@ def test_what_an_older_version_has_queued_is_begun_anew_by_the_sweep(
     records = Records(house.database, workflows.enqueue)
     made = generation()
     records.submit(made)
-    monkeypatch.setattr("longtake.workflows.VERSION", "a later one")
+    monkeypatch.setattr("longtake.workflows.names.VERSION", "a later one")
     sweep(records, workflows, house.store)
     found = records.get(made.id)
     assert (found.state, found.attempt) == ("queued", 2)
@@ -112,25 +112,22 @@ def test_what_an_older_version_has_queued_is_begun_anew_by_the_sweep(
     workflows.close()
 
 
-def test_a_second_worker_on_a_data_folder_says_that_it_waits_and_begins_when_the_first_is_gone(house: House) -> None:
-    data = house.settings.data
-    first = OnlyOne(data / "worker.lock")
-    second = subprocess.Popen(
-        [sys.executable, "-m", "longtake", "worker", "--data", str(data)], stderr=subprocess.PIPE, text=True
-    )
-    assert second.stderr
+def test_several_workers_on_a_data_folder_are_all_ready_and_each_ends_when_it_is_told_to(house: House) -> None:
+    command = [sys.executable, "-m", "longtake", "worker", "--data", str(house.settings.data)]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     try:
-        waiting = json.loads(second.stderr.readline())
-        assert waiting["event"] == "waiting: another worker has this data folder"
-        assert waiting["lock"] == str(data / "worker.lock")
-        first.release()
-        assert any(json.loads(line)["event"] == "worker ready" for line in iter(second.stderr.readline, ""))
-        second.send_signal(signal.SIGTERM)
-        assert second.wait(5) == 0
+        for worker in workers:
+            assert worker.stderr
+            assert any(json.loads(line)["event"] == "worker ready" for line in iter(worker.stderr.readline, ""))
+        assert len(list((house.settings.data / "workers").iterdir())) == len(workers)
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(10) == 0
+        assert list((house.settings.data / "workers").iterdir()) == []
     finally:
-        second.kill()
-        second.wait()
-        second.stderr.close()
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one thread of another process be sent a signal")
@@ -180,8 +177,11 @@ def test_a_worker_that_dies_ahead_of_and_behind_each_thing_it_writes_leaves_one_
     child = office.submit(KeyFrame(type="generation", id=parent.id))
     codes = run_workers("boundaries", house)
     assert codes == [-9] * (len(codes) - 1) + [0]
-    kinds = ("segments/{}.mp4", "videos/{}.mp4", "images/{}.jpg")
-    made = {kind.format(one.id) for one in (parent, child) for kind in kinds}
+    made = set()
+    for one in (parent, child):
+        result = office.records.get(one.id).result
+        assert result
+        made |= {result.segment_key, result.video_key, result.image_key}
     assert len(codes) - 1 == 2 * (len(made) + 2), "each thing that is written has killed two"
     assert [office.records.get(one.id).state for one in (parent, child)] == ["completed"] * 2
     with house.database.connect() as connection:
@@ -195,9 +195,9 @@ def test_a_worker_that_dies_ahead_of_and_behind_each_thing_it_writes_leaves_one_
 
 def test_an_object_that_is_killed_in_the_making_is_not_there(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from longtake import store\n"
-        "store._flush_to_disk = lambda path: os._exit(9)\n"
-        "made = store.Store.in_folder(Path(sys.argv[1])); made.put('images/a.jpg', b'x' * 100)"
+        "import os, sys; from pathlib import Path; from longtake.store import Store, folder\n"
+        "folder._flush_to_disk = lambda path: os._exit(9)\n"
+        "made = Store.in_folder(Path(sys.argv[1])); made.put('images/a.jpg', b'x' * 100)"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert killed.returncode == 9

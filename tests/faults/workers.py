@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import alembic.command  # noqa: F401  (all that a worker needs is imported ahead of the fork)
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ from longtake.service import Service
 from longtake.settings import load
 from longtake.store import Store
 from longtake.worker import Worker, sweep
-from longtake.workflows import Executor, OnlyOne, Step, Workflows
+from longtake.workflows import Executor, Run, Step, Workflows, locks_of
 
 NUM_STEPS = 3
 DEATHS_PER_STEP = 2
@@ -95,17 +96,22 @@ def nothing_to_tell(number: int, turn: int) -> None:
     """These orders name no address."""
 
 
+def executor(house: House, run: Run) -> Executor:
+    locks = locks_of(house.url)
+    return Executor(house.url, house.database, run, nothing_to_tell, locks=locks, engines=("motion",))
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def poison(data: Path) -> None:
     house = House.open(load(data=data))
-    only_one, workflows = OnlyOne(data / "worker.lock"), Workflows(house.url)
+    workflows = Workflows(house.url)
     records = Records(house.database, workflows.enqueue)
     sweep(records, workflows, house.store)
     worker = Worker(records, house.store, Fetcher(house.rules), engines={"motion": Poisoned()}, max_still_pixels=10**6)
-    Executor(house.url, worker.run, nothing_to_tell, holds=only_one).start()
+    executor(house, worker.run).start()
     live = sa.text("select count(*) from workflow_status where status in ('ENQUEUED', 'PENDING')")
     while True:
         with read_only(house.database).begin() as connection:
@@ -115,15 +121,19 @@ def poison(data: Path) -> None:
 
 
 def boundaries(data: Path) -> None:
-    put_file, complete = Store.put_file, Records.complete
+    complete = Records.complete
 
-    def put_and_die(store: Store, key: str, path: Path) -> int:
-        if key.startswith("live/"):  # of those there are many in one step: more than may kill its workers
-            return put_file(store, key, path)
-        die_once(data / f"ahead of {key}".replace("/", " "))
-        num_bytes = put_file(store, key, path)
-        die_once(data / f"behind {key}".replace("/", " "))
-        return num_bytes
+    def dying(put: Callable[[Store, str, Any], Any]) -> Callable[[Store, str, Any], Any]:
+        def put_and_die(store: Store, key: str, what: Any) -> Any:
+            if key.startswith("live/"):  # of those there are many in one step: more than may kill its workers
+                return put(store, key, what)
+            kind, id, _ = key.split("/")  # the same, whichever run makes it
+            die_once(data / f"ahead of {kind} of {id}")
+            made = put(store, key, what)
+            die_once(data / f"behind {kind} of {id}")
+            return made
+
+        return put_and_die
 
     def complete_and_die(records: Records, id: str, attempt: int, result: Result) -> bool:
         die_once(data / f"ahead of completing {id}")
@@ -131,7 +141,8 @@ def boundaries(data: Path) -> None:
         die_once(data / f"behind completing {id}")
         return done
 
-    Store.put_file, Records.complete = put_and_die, complete_and_die  # type: ignore[method-assign, assignment]
+    Store.put, Store.put_file = dying(Store.put), dying(Store.put_file)  # type: ignore[method-assign, assignment]
+    Records.complete = complete_and_die  # type: ignore[method-assign]
     poison(data)
 
 
@@ -144,12 +155,12 @@ def die_once(mark: Path) -> None:
 def interrupted(data: Path) -> None:
     house = House.open(load(data=data))
 
-    def run(id: str, attempt: int, step: Step) -> None:
+    def run(id: str, attempt: int, start: int, step: Step) -> None:
         for number in range(NUM_STEPS):
             step(f"step {number}", lambda number=number: die_at_first(data / f"deaths-{number}"))  # type: ignore[misc]
         os._exit(0)
 
-    Executor(house.url, run, nothing_to_tell, holds=OnlyOne(data / "worker.lock")).start()
+    executor(house, run).start()
     time.sleep(60)
 
 

@@ -106,7 +106,7 @@ def quick(max_examples: int, **more: Any) -> settings:
 def test_every_call_with_a_lock_in_the_document_needs_a_key(schema: Any) -> None:
     operations = [found.ok() for found in schema.get_all_operations()]
     open_paths = {one.path for one in operations if "security" not in one.definition.raw}
-    assert open_paths == {"/media/{key}", "/media/hls/{id}/{name}", "/healthz", "/metrics"}
+    assert open_paths == {"/media/{key}", "/media/hls/{id}/{name}", "/healthz", "/readyz", "/metrics"}
     for operation in operations:
         if operation.path not in open_paths:
             case = operation.Case(path_parameters={"id": "x"})

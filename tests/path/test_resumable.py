@@ -129,7 +129,7 @@ def test_the_page_on_uploads_runs_as_it_is_written(own: Server, tmp_path: Path) 
             missing(program, "there is no such program")
     a_long_file(tmp_path / "video.mp4", MIB)
     (script,) = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    variables = {**os.environ, "KEY": KEY, "URL": own.address}
+    variables = {**os.environ, "LONGTAKE_KEY": KEY, "URL": own.address}
     done = subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=variables, capture_output=True, check=True)
     found = [json.loads(line) for line in done.stdout.decode().replace("}{", "}\n{").splitlines()]
     assert [one["width"] for one in found] == [64] * 3

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from longtake.app import House
+from longtake.app import House, back
 from longtake.errors import CallerError
 from longtake.serving import serve
 from longtake.settings import load
@@ -115,6 +115,40 @@ def test_a_key_in_the_settings_that_was_revoked_is_a_sentence(tmp_path: Path) ->
         assert caught.value.field == "LONGTAKE_API_KEY"
     finally:
         house.database.dispose()
+
+
+def test_an_engine_that_there_is_not_is_a_sentence(tmp_path: Path) -> None:
+    house = House.open(load(data=tmp_path / "data"))
+    try:
+        with pytest.raises(CallerError, match=r"there is no engine 'nope'; there are: motion") as caught:
+            back(house, able=("motion", "nope"))
+        assert caught.value.field == "engines"
+    finally:
+        house.database.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [("postgresql://127.0.0.1:1/none", "can't be used"), ("postgresql://127.0.0.1", "must name the database")],
+)
+def test_a_database_that_can_not_be_had_is_a_sentence(url: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match=f"LONGTAKE_DATABASE_URL: .*{why}") as caught:
+        House.open(load(data=tmp_path / "data", database_url=url))
+    assert caught.value.field == "LONGTAKE_DATABASE_URL"
+
+
+def test_servers_on_one_database_have_the_same_secrets_wherever_their_folders_are(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    houses = [House.open(load(data=tmp_path / name, database_url=postgres_url)) for name in "ab"]
+    try:
+        for secret_of in (House.secret, House.webhook_secret):
+            assert len({secret_of(house) for house in houses}) == 1
+        assert houses[0].secret() != houses[0].webhook_secret()
+        assert not list(tmp_path.rglob("*secret*"))
+    finally:
+        for house in houses:
+            house.database.dispose()
 
 
 @pytest.mark.parametrize("networks", ["foo", "10.0.0.1/8", "127.0.0.1/99"])

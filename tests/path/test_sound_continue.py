@@ -13,11 +13,10 @@ import pytest
 from av.container import InputContainer
 
 from longtake.errors import OrderError
-from longtake.footage import again_keys, segment_key, sound_key
+from longtake.footage import Run
 from longtake.media.ambience import spectral_jump
 from longtake.orders import Order
 from longtake.store import Store
-from longtake.takes import leave_nothing
 from tests.path.test_command_line import longtake
 from tests.path.test_watching import digests, watched
 from tests.servers import Server
@@ -97,7 +96,8 @@ def test_a_child_goes_on_from_the_sound_that_was_made_and_what_is_deleted_leaves
     last = played[:, END + RATE : END + 2 * RATE]
     assert level(last) == pytest.approx(level(sources["one"][1]), abs=1.5)
     objects = server.data / "objects"
-    parts = [[objects / segment_key(made["id"]), objects / sound_key(made["id"])] for made in (first, second)]
+    runs = [Run(made["id"]) for made in (first, second)]
+    parts = [[objects / run.segment(), objects / run.sound()] for run in runs]
     assert all(path.is_file() for paths in parts for path in paths)
     for made in (first, second):
         server.client.delete(f"/api/generations/{made['id']}")
@@ -155,13 +155,13 @@ def test_the_command_line_continues_sound_and_reports_its_joins(tmp_path: Path) 
 
 def test_what_has_no_result_leaves_no_sound(tmp_path: Path) -> None:
     store = Store.in_folder(tmp_path)
-    for take in range(3):
-        store.put(segment_key("id", take), b"x")
-        store.put(sound_key("id", take), b"x")
-    for key in again_keys("id"):
+    run = Run("id", 2, 3)
+    later = Run("id", 2, 4).segment()
+    keys = [key for take in range(3) for key in (run.segment(take), run.sound(take), run.part(0, take))]
+    for key in (*keys, *run.again, Run("id", 1, 9).segment(), later):
         store.put(key, b"x")
-    leave_nothing("id", 3, store)
-    assert not list(store.keys("segments"))
+    run.forget(store)
+    assert list(store.keys("segments")) == [later]
 
 
 @pytest.mark.parametrize("end", ["frame0", "frame1"])

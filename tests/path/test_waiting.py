@@ -141,10 +141,10 @@ def test_a_thousand_clients_wait_without_a_thread_each_and_all_are_answered_at_o
         lasts.append(delays[-1])
         print(f"{NUM_CLIENTS} clients: {threads[0]} threads before, {threads[-1]} while they wait")
         print(f"answered after {delays[0]:.3f} s (first), {statistics.median(delays):.3f} s, {delays[-1]:.3f} s (last)")
-        if delays[-1] < 2:
+        if delays[-1] < 0.2:
             break
     assert max(threads) - threads[0] < 20
-    assert min(lasts) < 2
+    assert min(lasts) < 2, "200 ms where the machine is not busy with other things"
     assert num_waiting(front.client) == 0
 
 

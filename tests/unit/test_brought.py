@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from longtake.fetch import Fetcher, FetchRules
+from longtake.footage import Run
 from longtake.orders import KeyFrame, Order
 from longtake.records import Create, Generation, Limits, Upload
 from longtake.records.tables import generations, uploads
@@ -218,19 +219,18 @@ class TestInline:
         worker = Worker(rig.records, rig.store, fetcher, engines={}, max_still_pixels=10**6)
         found = rig.records.get(old.id)
         assert found.order.before == frame
-        still = worker._bring(found, "frame0", frame, lambda *_: None)["still"]
+        still = worker._bringing.bring(Run(old.id), found, "frame0", frame, lambda *_: None)["still"]
         assert (still["width"], still["height"]) == (64, 48)
 
-    def test_what_was_brought_for_one_that_was_deleted_meanwhile_goes(self, rig: Rig, http: httpx2.Client) -> None:
+    def test_what_was_brought_for_one_that_failed_or_was_deleted_goes(self, rig: Rig, http: httpx2.Client) -> None:
         worker = Worker(rig.records, rig.store, Fetcher(FetchRules(max_bytes=1, timeout_seconds=1)), engines={},
                         max_still_pixels=10**6)  # fmt: skip
         ids = [http.post(SEED, json=PROMPT).json()["id"] for _ in range(2)]
         rig.records.fail(ids[0], "no luck", "world")
         assert http.delete(f"/api/generations/{ids[1]}").status_code == 204
-        keys = [key for id in ids for key in (f"stills/{id}-frame0.png", f"sources/{id}-frame0.mp4")]
+        keys = [key for id in ids for key in (f"stills/{id}/1-1-frame0.png", f"sources/{id}/1-1-frame0.mp4")]
         for key in keys:
             rig.store.put(key, b"late")
         for id in ids:
-            worker._clean_up(id)
-        left = [rig.store.size(key) is not None for key in keys]
-        assert left == [True, True, False, False], "the first may be tried again"
+            worker._clean_up(Run(id))
+        assert not [key for key in keys if rig.store.size(key) is not None]

@@ -182,3 +182,32 @@ def test_an_answer_that_would_run_something_is_refused() -> None:
 
     with pytest.raises(FaultError, match="answered with"):
         _Answers(io.BytesIO(pickle.dumps(Evil()))).load()
+
+
+def test_who_takes_an_order_back_does_not_wait_for_a_child_that_is_slow_to_start() -> None:
+    children, looks = Confined("tests.slow_to_import"), []
+
+    def look() -> None:
+        looks.append(time.monotonic())
+        if len(looks) == 3:
+            raise Cancelled("taken back")
+
+    started = time.monotonic()
+    for ask in (lambda: children.watch(Fraction, 20, look, 1), lambda: children.follow(count, 20, lambda _: look(), 1)):
+        looks.clear()
+        with pytest.raises(Cancelled):
+            ask()
+    assert time.monotonic() - started < 20
+    children.close()
+
+
+def test_who_watches_a_call_can_end_it(confined: Confined) -> None:
+    assert confined.watch(Fraction, 20, lambda: None, 1, 3) == Fraction(1, 3)
+
+    def look() -> None:
+        raise Cancelled("taken back")
+
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        confined.watch(time.sleep, 20, look, 60)
+    assert time.monotonic() - started < 10

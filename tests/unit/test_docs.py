@@ -73,7 +73,7 @@ def test_the_readme_s_python_runs_and_its_video_comes(server: Server, tmp_path: 
         if not shutil.which("curl"):
             missing("curl", "there is no such program")
         server.completed(found[1])
-        variables = {"KEY": KEY, "URL": server.address, "ID": found[1]}
+        variables = {"LONGTAKE_KEY": KEY, "URL": server.address, "ID": found[1]}
         (waiting,) = [line for line in SHELL if line.startswith("curl ")]
         waited = subprocess.run(["sh", "-c", waiting], capture_output=True, env={**os.environ, **variables}, check=True)
         assert json.loads(waited.stdout)["video"]["width"] == 1280

@@ -603,7 +603,7 @@ def test_a_name_without_address_is_an_error(
 
     monkeypatch.setattr(socket, "getaddrinfo", fails)
     error = refused("https://nowhere.example/?token=secret", path)
-    assert error.message == "nowhere.example is not the name of any address"
+    assert error.message == "nowhere.example can't be resolved"
     assert error.retryable is retryable
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from av.container import InputContainer
 
-from longtake.footage import Footage
+from longtake.footage import Footage, Run
 from longtake.joining import join, match_sound
 from longtake.media.fragments import Fragments, stretches
 from longtake.media.sound import sound_track
-from longtake.sources import forget_matched, keep_footage
+from longtake.sources import keep_footage
 from longtake.store import Store
 from longtake.timeline import Timeline
 from tests.sounds import ambience, write_video
@@ -42,7 +42,7 @@ def footage(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def bridge(store: Store, footage: dict[str, Footage], first: str, second: str) -> tuple[Timeline, tuple[str, ...]]:
     """The one and the other, with sound of one coding."""
     before, after = footage[first].timeline, footage[second].timeline
-    ends = match_sound("id", before, before.num_frames, after, 0, store, lambda *_: None)
+    ends = match_sound(Run("id"), before, before.num_frames, after, 0, store, lambda *_: None)
     return ends[0] + ends[1], ends[2]
 
 
@@ -91,28 +91,28 @@ def test_both_sides_are_heard_with_their_own_cuts_and_what_was_encoded_is_forgot
     store: Store, footage: dict[str, Footage]
 ) -> None:
     before, after = footage["aac"].timeline, footage["mp3"].timeline
-    first, second, _ = match_sound("cut", before, 30, after, 75, store, lambda *_: None)
+    first, second, _ = match_sound(Run("cut"), before, 30, after, 75, store, lambda *_: None)
     assert first == before
     assert second.segments[0].sound != after.segments[0].sound
     assert replace(second.segments[0], sound=None) == replace(after.segments[0], sound=None)
-    (key,) = store.keys("sources/cut-match")
+    (key,) = store.keys("sources/cut")
     assert second.segments[0].sound
     assert second.segments[0].sound.key == key
     whole, _ = bridge(store, footage, "aac", "mp3")
     assert whole.segments[1].sound
     sizes = [store.size(name) or 0 for name in (key, whole.segments[1].sound.key)]
     assert sizes[0] < 0.8 * sizes[1]  # two of its five seconds, and a margin of half a second
-    forget_matched("cut", store)
-    assert not list(store.keys("sources/cut-match"))
+    Run("cut").forget(store)
+    assert not list(store.keys("sources/cut"))
 
 
 def test_a_bridge_from_before_with_sound_of_two_codings_is_still_heard_whole(
     store: Store, footage: dict[str, Footage], tmp_path: Path
 ) -> None:
     timeline = footage["aac"].timeline + footage["mp3"].timeline
-    key, _, remarks = join("old", timeline, store)
+    key, _, remarks = join(Run("old"), timeline, store)
     assert remarks == ["The sound of upload:mp3 is encoded again to match what comes before it."]
-    assert not list(store.keys("sources/old-match"))
+    assert not list(store.keys("sources/old"))
     path = store.open(key)
     assert isinstance(path, str)
     with av.open(path) as container:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from longtake.errors import ConflictError, OrderError, StoreError, TooLargeError, UnknownError
 from longtake.incoming import MOST_UNFINISHED, Incoming, PartialFile
+from longtake.incoming.on_disk import DiskFile
 from longtake.records import PartialUpload
 from tests.wire_rig import Rig
 
@@ -32,8 +33,8 @@ def incoming(rig: Rig) -> Incoming:
     return rig.incoming
 
 
-def opened(path: Path) -> PartialFile:
-    file = PartialFile.open(path)
+def opened(path: Path) -> DiskFile:
+    file = DiskFile.open(path)
     assert file
     return file
 
@@ -147,9 +148,9 @@ def test_an_upload_that_was_ended_meanwhile_is_unknown_and_leaves_no_file(incomi
 def test_a_disk_that_takes_no_more_is_said_and_what_went_is_there(incoming: Incoming) -> None:
     partial = incoming.begin("default", 100)
     file = incoming.open(partial)
-    assert file
+    assert isinstance(file, DiskFile)
     file.write(b"123")
-    read_only = PartialFile(file.path, os.open(file.path, os.O_RDONLY))
+    read_only = DiskFile(file.path, os.open(file.path, os.O_RDONLY))
     with pytest.raises(StoreError):
         read_only.write(b"4")
     read_only.close()
@@ -174,7 +175,7 @@ def whole(rig: Rig) -> Iterator[tuple[PartialUpload, PartialFile]]:
     file.close()
 
 
-@pytest.mark.parametrize("dies_in", ["Records.add_upload", "Store.put_file", "PartialFile.remove"])
+@pytest.mark.parametrize("dies_in", ["Records.add_upload", "Store.put_file", "DiskFile.remove"])
 def test_a_kill_while_a_whole_file_is_kept_loses_nothing(
     rig: Rig, whole: tuple[PartialUpload, PartialFile], dies_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +187,7 @@ def test_a_kill_while_a_whole_file_is_kept_loses_nothing(
         def die(*_: object) -> None:
             raise Killed
 
-        patched.setattr(f"{name.get(owner, 'longtake.incoming.PartialFile')}.{method}", die)
+        patched.setattr(f"{name.get(owner, 'longtake.incoming.on_disk.DiskFile')}.{method}", die)
         with pytest.raises(Killed):
             rig.service.finish_upload(partial, file)
     assert rig.incoming.offset(partial) == partial.num_bytes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -13,18 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longtake.errors import LimitError
-from longtake.records import Key, Keys, Limits
+from longtake.records import Key, Keys, Limits, ahead, open_database, take_turn
 from longtake.records.tables import generations
-from longtake.wire.rates import Rates
-from tests.wire_rig import Rig, client, serving
+from longtake.wire.rates import Rates, SharedRates
+from tests.wire_rig import Rig, client, rig_on, serving
 
 SEED = "/v2/generate/video/luma-ai/generation"
 BODY = {"prompt": "a lighthouse at dusk"}
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
-    return Rig.build(tmp_path_factory.mktemp("limits"))
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with rig_on(request, tmp_path_factory.mktemp("limits")) as rig:
+        yield rig
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,8 @@ def test_seconds_of_video_a_day_come_back_as_the_day_passes(rig: Rig, url: str) 
         assert refused.json()["message"] == "the key may order 12 s of video a day, and 2 s of it are left"
         assert 86300 < int(refused.headers["retry-after"]) <= 86400
         usage = http.get("/api/usage").json()
-        assert usage["seconds_per_day"] == {"limit": 12, "left": 2}
-        assert usage["credits"] == {"limit": None, "left": None}
+        assert usage["seconds_per_day"] == {"limit": 12, "used": 10, "left": 2}
+        assert usage["credits"] == {"limit": None, "used": 10, "left": None}
         with rig.records._engine.begin() as connection:
             yesterday = sa.update(generations).where(generations.c.id == ids[0])
             connection.execute(yesterday.values(ordered_at=generations.c.ordered_at - 86_401))
@@ -122,8 +125,9 @@ def test_a_retry_counts_on_the_day_on_which_it_was_asked_for(rig: Rig, url: str)
         assert (refused.status_code, int(refused.headers["retry-after"]) > 86_300) == (429, True)
 
 
-def test_what_a_key_uses_is_read_from_an_index_alone(rig: Rig) -> None:
+def test_what_a_key_uses_is_read_from_an_index_alone(tmp_path: Path) -> None:
     """A key's whole history is summed at each create: its rows, with their orders, are not read for it."""
+    rig = Rig.build(tmp_path)
     seen: list[tuple[str, object]] = []
 
     def look(_c: object, _u: object, statement: str, parameters: object, *_: object) -> None:
@@ -141,7 +145,8 @@ def test_what_a_key_uses_is_read_from_an_index_alone(rig: Rig) -> None:
         for statement, parameters in seen:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()  # type: ignore[arg-type]
             steps = [row[-1] for row in plan]
-            assert any("SEARCH generations USING COVERING INDEX generations_by_key" in step for step in steps), steps
+            assert sum("SEARCH generations USING COVERING INDEX generations_by_key" in step for step in steps) == 3
+            assert not any("USING INDEX" in step or "SCAN generations" in step for step in steps), steps
 
 
 def test_requests_beyond_the_rate_are_refused_by_every_wire_in_its_own_shape(rig: Rig, url: str) -> None:
@@ -181,3 +186,24 @@ def test_no_key_sends_more_than_two_minutes_worth_in_any_minute(rate: int, pause
             rates.take(key)
         sent.append(now)
         assert sum(now - 60 < at for at in sent) <= 2 * rate
+
+
+def test_two_fronts_hold_a_key_to_one_rate(database_url: str) -> None:
+    engines, now = [open_database(database_url) for _ in range(2)], 1_700_000_000.0
+    fronts = [SharedRates(partial(take_turn, one), partial(ahead, one), lambda: now) for one in engines]
+    key = replace(Key("k", "a", "", None, 0.0, None), limits=Limits(requests_per_minute=4))
+    for number in range(4):
+        assert [front.left(key) for front in fronts] == [4 - number] * 2
+        asyncio.run(fronts[number % 2].count(key))
+    for front in fronts:
+        with pytest.raises(LimitError, match="4 requests a minute") as caught:
+            asyncio.run(front.count(key))
+        assert caught.value.retry_after_seconds == pytest.approx(15, abs=1e-3)
+        assert asyncio.run(front.room(key)) == 0
+    now += 15.1
+    asyncio.run(fronts[0].count(key))
+    unlimited = replace(key, id="u", limits=Limits())
+    asyncio.run(fronts[0].count(unlimited))
+    assert asyncio.run(fronts[0].room(unlimited)) is None
+    for engine in engines:
+        engine.dispose()

@@ -14,6 +14,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 
 from longtake.errors import Cancelled
+from longtake.footage import Run
 from longtake.joining import match_sound
 from longtake.media.sound import SoundTrack, sound_track
 from longtake.media.sound_match import code_alike, unlike_sounds, with_sounds
@@ -161,7 +162,7 @@ def test_sound_that_is_never_heard_is_neither_encoded_nor_spoken_of(
     store = Store.in_folder(tmp_path)
     sounding, late = stored(store, shelf, "aac", Fraction(0)), stored(store, shelf, "mp3", Fraction(begins))
     before, after = (late, sounding) if unheard_first else (sounding, late)
-    assert match_sound("x", before, NUM_FRAMES, after, 0, store, lambda *_: None) == (before, after, ())
+    assert match_sound(Run("x"), before, NUM_FRAMES, after, 0, store, lambda *_: None) == (before, after, ())
     track = track_of(before + after, tmp_path)
     assert (track.sound.codec, track.left_out) == ("aac", ())
     assert sound_track(late, store.open) is None
@@ -170,8 +171,8 @@ def test_sound_that_is_never_heard_is_neither_encoded_nor_spoken_of(
 def test_sound_that_is_cut_off_before_it_begins_is_not_encoded(shelf: Shelf, tmp_path: Path) -> None:
     store = Store.in_folder(tmp_path)
     late, sounding = stored(store, shelf, "mp3", Fraction(1)), stored(store, shelf, "aac", Fraction(0))
-    assert match_sound("x", late, 25, sounding, 0, store, lambda *_: None) == (late, sounding, ())
-    assert match_sound("x", late, 26, sounding, 0, store, lambda *_: None)[2]
+    assert match_sound(Run("x"), late, 25, sounding, 0, store, lambda *_: None) == (late, sounding, ())
+    assert match_sound(Run("x"), late, 26, sounding, 0, store, lambda *_: None)[2]
 
 
 def test_sound_of_which_nothing_can_be_decoded_is_left_out(shelf: Shelf, tmp_path: Path) -> None:
@@ -187,9 +188,9 @@ def test_sound_of_which_nothing_can_be_decoded_is_left_out(shelf: Shelf, tmp_pat
                 output.mux(made)
     store = Store.in_folder(tmp_path)
     before, after = stored(store, shelf, "aac", Fraction(0)), stored(store, shelf, "noise", Fraction(0))
-    assert match_sound("x", before, NUM_FRAMES, after, 46, store, lambda *_: None) == (before, after, ())
+    assert match_sound(Run("x"), before, NUM_FRAMES, after, 46, store, lambda *_: None) == (before, after, ())
     assert sorted(store.keys("")) == ["sounds/aac", "sounds/noise"]
-    assert match_sound("x", before, NUM_FRAMES, after, 0, store, lambda *_: None)[2]
+    assert match_sound(Run("x"), before, NUM_FRAMES, after, 0, store, lambda *_: None)[2]
 
 
 def test_a_segment_from_before_is_read_as_it_was_written(shelf: Shelf) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 
@@ -222,3 +223,19 @@ def test_the_engine_says_how_it_went_on() -> None:
     assert "The camera goes on" in note_of(clip_of(panning(60)))
     assert "moments of its own" in note_of(clip_of(circling(96, 24)))
     assert "Too little of the clip moves" in note_of(clip_of([texture(160, 96)] * 40))
+
+
+@pytest.mark.parametrize(
+    "luma",
+    [circling(96, 24), circling(60, 200), panning(60), passing(30)],
+    ids=["jumps", "turns", "camera", "layers"],
+)
+def test_however_a_clip_goes_on_it_goes_on_from_any_frame_alike(luma: list[npt.NDArray[np.float32]]) -> None:
+    clip, format = clip_of(luma), VideoFormat(160, 96, Fraction(24))
+    for before, after in ((clip, None), (None, clip)):
+        cell = Cell("clip" if before else "nothing", "clip" if after else "nothing")
+        shot = Shot(cell, format, 60, before, after)
+        whole = [plane for batch in Motion().render(shot, Notes()) for plane in batch.planes[0]]
+        for start in (3, 29, 47):
+            later = Motion().render(replace(shot, start=start), Notes())
+            assert np.array_equal([plane for batch in later for plane in batch.planes[0]], whole[start:])

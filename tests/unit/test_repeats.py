@@ -16,16 +16,16 @@ import sqlalchemy as sa
 from PIL import Image
 
 from longtake.records.tables import creates
-from tests.wire_rig import MODELS, OTHER_KEY, Rig, client, serving
+from tests.wire_rig import MODELS, OTHER_KEY, Rig, client, rig_on, serving
 
 SEED = "/v2/generate/video/luma-ai/generation"
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
-    rig = Rig.build(tmp_path_factory.mktemp("repeats"))
-    rig.service.models = {**MODELS, "sora-2": "motion"}
-    return rig
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with rig_on(request, tmp_path_factory.mktemp("repeats")) as rig:
+        rig.service.models = {**MODELS, "sora-2": "motion"}
+        yield rig
 
 
 @pytest.fixture(scope="module")

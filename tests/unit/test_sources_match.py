@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from longtake.errors import ConflictError, OrderError
-from longtake.footage import Footage
+from longtake.footage import Footage, Run
 from longtake.media.colour import to_colour, to_rgb
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
 from longtake.orders import KeyFrame, Order
 from longtake.planning import Capabilities, plan
-from longtake.sources import forget_matched, keep_footage, match
+from longtake.sources import keep_footage, match
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
@@ -51,7 +51,7 @@ def tell(*_: object) -> None: ...
 def test_ours_is_encoded_again_to_match_the_users_and_the_answer_says_so(tmp_path: Path, ours_first: bool) -> None:
     store = Store.in_folder(tmp_path / "store")
     ours, theirs = house(store, tmp_path), foreign(store, tmp_path)
-    before, after = match("a", *((ours, theirs) if ours_first else (theirs, ours)), store, tell)
+    before, after = match(Run("a"), *((ours, theirs) if ours_first else (theirs, ours)), store, tell)
     matched, kept = (before, after) if ours_first else (after, before)
     assert kept == theirs
     assert matched.timeline.format == theirs.timeline.format != ours.timeline.format
@@ -66,10 +66,10 @@ def test_ours_is_encoded_again_to_match_the_users_and_the_answer_says_so(tmp_pat
 def test_ends_of_one_format_are_left_alone(tmp_path: Path) -> None:
     store = Store.in_folder(tmp_path / "store")
     ours = house(store, tmp_path)
-    assert match("a", ours, ours, store, tell) == (ours, ours)
+    assert match(Run("a"), ours, ours, store, tell) == (ours, ours)
     theirs = foreign(store, tmp_path)
     digest = hashlib.sha256(store.read("sources/foreign.mp4")).digest()
-    assert match("a", theirs, theirs, store, tell) == (theirs, theirs)
+    assert match(Run("a"), theirs, theirs, store, tell) == (theirs, theirs)
     assert hashlib.sha256(store.read("sources/foreign.mp4")).digest() == digest
 
 
@@ -77,7 +77,7 @@ def test_ends_of_two_shapes_are_refused(tmp_path: Path) -> None:
     store = Store.in_folder(tmp_path / "store")
     wide = replace(FORMAT, width=80)
     with pytest.raises(ConflictError, match="5:3 and 4:3"):
-        match("a", house(store, tmp_path, wide), foreign(store, tmp_path), store, tell)
+        match(Run("a"), house(store, tmp_path, wide), foreign(store, tmp_path), store, tell)
     assert not [key for key in store.keys("sources") if "match" in key]
 
 
@@ -85,7 +85,7 @@ def test_ends_of_two_shapes_are_refused(tmp_path: Path) -> None:
 def test_ends_of_two_rates_both_stay_as_they_are_with_their_own_times(tmp_path: Path, rate: Fraction) -> None:
     store = Store.in_folder(tmp_path / "store")
     pair = house(store, tmp_path), house(store, tmp_path, replace(FORMAT, frame_rate=rate), "other")
-    for made, given, own in zip(match("a", *pair, store, tell), pair, (Fraction(12), rate), strict=True):
+    for made, given, own in zip(match(Run("a"), *pair, store, tell), pair, (Fraction(12), rate), strict=True):
         assert made.converted == ()
         assert made.timeline.format == replace(FORMAT, frame_rate=min(rate, Fraction(12)))
         assert [(part.key, part.num_frames) for part in made.timeline.segments] == [
@@ -100,7 +100,7 @@ def test_of_two_sizes_the_larger_one_is_made_smaller_and_the_answer_says_so(tmp_
     store = Store.in_folder(tmp_path / "store")
     large = house(store, tmp_path, VideoFormat(96, 72, Fraction(30)))
     small = foreign(store, tmp_path)
-    made = match("a", *((large, small) if large_first else (small, large)), store, tell)
+    made = match(Run("a"), *((large, small) if large_first else (small, large)), store, tell)
     matched, kept = made if large_first else made[::-1]
     assert kept == small
     assert matched.timeline.format == small.timeline.format
@@ -121,12 +121,12 @@ def test_only_what_is_not_cut_off_is_encoded_again(tmp_path: Path, end: str) -> 
     cut = replace(frame, at=Fraction(13, 12))
     if end == "frame0":
         order = Order(before=cut, after=frame, seconds=Fraction(1, 2))
-        pair = match("a", ours, theirs, store, tell, order)
+        pair = match(Run("a"), ours, theirs, store, tell, order)
     else:
         order = Order(before=frame, after=cut, seconds=Fraction(1, 2))
-        pair = match("a", theirs, ours, store, tell, order)
+        pair = match(Run("a"), theirs, ours, store, tell, order)
     planned = plan(order, pair[0].timeline, pair[1].timeline, Capabilities(name="any"))
-    first, last = match("b", *((ours, theirs) if end == "frame0" else (theirs, ours)), store, tell)
+    first, last = match(Run("b"), *((ours, theirs) if end == "frame0" else (theirs, ours)), store, tell)
     whole = plan(order, first.timeline, last.timeline, Capabilities(name="any"))
     assert (planned.outline.before_stop, planned.outline.after_start) == (
         whole.outline.before_stop,
@@ -151,7 +151,7 @@ def test_a_cut_outside_of_a_video_is_refused_before_anything_is_encoded(tmp_path
     frame = KeyFrame(type="video", url="-")
     order = Order(before=frame, after=replace(frame, at=Fraction(99)))
     with pytest.raises(OrderError, match="at must be from") as caught:
-        match("a", foreign(store, tmp_path), house(store, tmp_path), store, tell, order)
+        match(Run("a"), foreign(store, tmp_path), house(store, tmp_path), store, tell, order)
     assert caught.value.field == "keyframes.frame1.at"
     assert not [key for key in store.keys("sources") if "match" in key]
 
@@ -162,9 +162,9 @@ def test_of_two_codecs_the_one_that_plays_everywhere_stays(tmp_path: Path, first
     for number, codec in enumerate((first, {"libx264": "libx265", "libx265": "libx264"}[first])):
         path = write_foreign(tmp_path / f"{number}.mp4", video_frames(moving(12, 96, 64)), codec=codec)
         ends.append(keep_footage(path, f"sources/{number}", f"upload:{number}", store, tell))
-    before, after = match("a", ends[0], ends[1], store, tell)
+    before, after = match(Run("a"), ends[0], ends[1], store, tell)
     assert before.timeline.format == after.timeline.format
     assert before.timeline.format.coding.codec == "h264"
     assert (before, after)[first == "libx265"] == ends[first == "libx265"]
-    forget_matched("a", store)
+    Run("a").forget(store)
     assert not [key for key in store.keys("sources") if "match" in key]

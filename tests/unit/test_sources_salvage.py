@@ -16,7 +16,7 @@ import pytest
 from av.packet import Packet
 
 from longtake.errors import MediaError
-from longtake.footage import Footage
+from longtake.footage import Footage, Run
 from longtake.media.bring import Brought, bring
 from longtake.orders import KeyFrame, Order
 from longtake.planning import Capabilities, plan
@@ -100,12 +100,12 @@ def test_a_bridge_from_it_needs_the_cut_as_well_even_where_it_is_encoded_again(t
     footage, store = kept(cut_off(written("HEVC with B-frames", tmp_path)), tmp_path)
     path = write_foreign(tmp_path / "other.mp4", video_frames(moving(NUM, 96, 64)))
     other = keep_footage(path, "sources/b", "upload:b", store, lambda *_: None)
-    before, after = match("x", footage, other, store, lambda *_: None)
+    before, after = match(Run("x"), footage, other, store, lambda *_: None)
     assert before.converted
     with pytest.raises(MediaError, match="could be cut before that"):
         plan(Order(before=VIDEO, after=VIDEO), before.timeline, after.timeline, ANY)
     order = Order(before=replace(VIDEO, at=Fraction(2)), after=VIDEO, seconds=Fraction(1))
-    before, after = match("y", footage, other, store, lambda *_: None, order)
+    before, after = match(Run("y"), footage, other, store, lambda *_: None, order)
     assert plan(order, before.timeline, after.timeline, ANY).outline.before_stop == 2 * RATE
 
 

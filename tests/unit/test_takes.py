@@ -11,11 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from longtake.errors import OrderError
+from longtake.footage import Run
 from longtake.local import Made, make
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
+from longtake.parts import Rendered
 from longtake.records import Changes
-from longtake.rendering import Rendered, seed_of
+from longtake.rendering import seed_of
 from longtake.takes import Take, choose, remarks, score
 from longtake.timeline import Segment
 from tests.footage import store as store_clip
@@ -88,7 +90,7 @@ def test_more_or_fewer_takes_than_can_be_are_refused_by_their_field(takes: int) 
 class TestWorker:
     def test_the_best_of_three_is_joined_and_the_others_are_gone(self, tmp_path: Path) -> None:
         stage = Stage(tmp_path, Order(seed=FREEZE, takes=3))
-        stage.worker.run(stage.id, 1, Steps())
+        stage.worker.run(stage.id, 1, 1, Steps())
         assert stage.generation.state == "completed", stage.generation.failure_reason
         result = stage.generation.result
         assert result
@@ -98,19 +100,19 @@ class TestWorker:
         scores = [one["score"] for one in result.takes]
         assert min(scores) == scores[1]
         assert result.seams == tuple(result.takes[1]["seams"])
-        assert result.segment_key == result.timeline.segments[-1].key == f"segments/{stage.id}-take2.mp4"
+        assert result.segment_key == result.timeline.segments[-1].key == f"segments/{stage.id}/1-1-take2.mp4"
         assert stage.segments() == [result.segment_key]
         assert result.reversal == result.takes[1]["reversal"] is not None
 
     def test_one_take_has_its_figures_too(self, tmp_path: Path) -> None:
         stage = Stage(tmp_path, Order(seed=ON))
         steps = Steps()
-        stage.worker.run(stage.id, 1, steps)
+        stage.worker.run(stage.id, 1, 1, steps)
         result = stage.generation.result
         assert result
         assert result.takes
         assert [one["seed"] for one in result.takes] == [ON]
-        assert stage.segments() == [f"segments/{stage.id}.mp4"]
+        assert stage.segments() == [f"segments/{stage.id}/1-1.mp4"]
         assert list(steps.kept) == ["bring frame0", "render", "measure", "splice", "poster"]
 
     @pytest.mark.parametrize("dies_at", ["measure take 2", "render take 3", "drop", "splice"])
@@ -118,12 +120,12 @@ class TestWorker:
         stage, steps = Stage(tmp_path, Order(seed=FREEZE, takes=3)), Steps()
         steps.dies_at = dies_at
         with pytest.raises(Dead):
-            stage.worker.carry_out(stage.id, 1, steps)
+            stage.worker.carry_out(Run(stage.id, 1), steps)
         steps.dies_at = ""
-        stage.worker.carry_out(stage.id, 1, steps)
+        stage.worker.carry_out(Run(stage.id, 1), steps)
         assert stage.engine.rendered == [FREEZE, ON, BACK]
         assert stage.generation.state == "completed"
-        assert stage.segments() == [f"segments/{stage.id}-take2.mp4"]
+        assert stage.segments() == [f"segments/{stage.id}/1-1-take2.mp4"]
 
     def test_a_cancel_in_one_take_leaves_the_next_unrendered(self, tmp_path: Path) -> None:
         stage = Stage(tmp_path, Order(seed=FREEZE, takes=3))
@@ -132,7 +134,7 @@ class TestWorker:
             assert stage.rig.records.fail(stage.id, "cancelled", "cancelled")
 
         stage.engine.after = cancel
-        stage.worker.run(stage.id, 1, Steps())
+        stage.worker.run(stage.id, 1, 1, Steps())
         assert stage.engine.rendered == [FREEZE]
         assert (stage.generation.state, stage.generation.failure_reason) == ("failed", "cancelled")
 
@@ -141,9 +143,9 @@ class TestWorker:
         stage.engine.plays = {FREEZE: ON, ON: ON, BACK: BACK}
         steps.dies_at = "splice"
         with pytest.raises(Dead):
-            stage.worker.carry_out(stage.id, 1, steps)
+            stage.worker.carry_out(Run(stage.id, 1), steps)
         steps.dies_at = ""
-        stage.worker.carry_out(stage.id, 1, steps)
+        stage.worker.carry_out(Run(stage.id, 1), steps)
         result = stage.generation.result
         assert result
         assert result.notes == (f"Take 2 is the same as take 1: its seed, {ON}, changes nothing here.",)
@@ -161,7 +163,7 @@ class TestWorker:
             report(id, attempt, stage, progress)
 
         monkeypatch.setattr(stage.rig.records, "report", listen)
-        stage.worker.run(stage.id, 1, Steps())
+        stage.worker.run(stage.id, 1, 1, Steps())
         rendering = [part for part in told if 0.05 < part < 0.95]
         assert told == sorted(told)
         for third in range(3):
@@ -170,7 +172,7 @@ class TestWorker:
 
     def test_the_event_that_it_has_completed_says_how_much_runs_backwards(self, tmp_path: Path) -> None:
         stage = Stage(tmp_path, Order(seed=ON))
-        stage.worker.run(stage.id, 1, Steps())
+        stage.worker.run(stage.id, 1, 1, Steps())
         *_, last = Changes(stage.rig.records._engine).after(0, generation_id=stage.id)
         result = stage.generation.result
         assert result
@@ -189,7 +191,7 @@ class TestWire:
 
     def test_a_finished_one_shows_its_takes_and_what_came_before_them_shows_none(self, tmp_path: Path) -> None:
         stage = Stage(tmp_path, Order(seed=FREEZE, takes=3))
-        stage.worker.run(stage.id, 1, Steps())
+        stage.worker.run(stage.id, 1, 1, Steps())
         with serving(stage.rig) as url, client(url) as http:
             found = http.get(f"/api/generations/{stage.id}").json()
             assert [one["chosen"] for one in found["takes"]] == [False, True, False]
@@ -204,7 +206,7 @@ class TestWire:
         stage, steps = Stage(tmp_path, Order(seed=FREEZE, takes=3)), Steps()
         steps.dies_at = "drop"
         with pytest.raises(Dead):
-            stage.worker.carry_out(stage.id, 1, steps)
+            stage.worker.carry_out(Run(stage.id, 1), steps)
         assert len(stage.segments()) == 3
         with serving(stage.rig) as url, client(url) as http:
             assert http.delete(f"/api/generations/{stage.id}").status_code == 204

@@ -14,8 +14,8 @@ from longtake.joining import measure_seams, timeline_of
 from longtake.media.encode import encode
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
+from longtake.parts import Rendered
 from longtake.planning import Capabilities, plan
-from longtake.rendering import Rendered
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat

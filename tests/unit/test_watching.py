@@ -10,13 +10,14 @@ from typing import Any, cast
 import pytest
 
 from longtake.errors import UnknownError
+from longtake.footage import Run
 from longtake.media.encode import encode
 from longtake.orders import KeyFrame, Order
 from longtake.planning import Capabilities, plan
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import Coding, VideoFormat
-from longtake.watching import MOST_SECONDS, Live, Watch, forget_live, is_watchable, look_again
+from longtake.watching import MOST_SECONDS, Live, Watch, is_watchable, look_again
 from tests.footage import moving
 
 
@@ -50,10 +51,10 @@ def rendered(tmp_path: Path) -> tuple[Store, Watch, Watch]:
         segments.append(Segment(key, f"segments/{key}.mp4", 0, num, encoded.key_frames))
     old = Timeline(TWO_A_SECOND, (segments[0],))
     planned = plan(Order(before=VIDEO), old, None, Capabilities(name="any"))
-    live = Live("new", planned, None, None, store)
+    live = Live(Run("new"), planned, None, None, store)
     for group in groups[2:]:  # the old one's are two
         live.publish(*group)
-    dreaming = SimpleNamespace(id="new", state="dreaming", result=None)
+    dreaming = SimpleNamespace(id="new", attempt=1, state="dreaming", result=None)
     whole = SimpleNamespace(timeline=Timeline(TWO_A_SECOND, tuple(segments)))
     completed = SimpleNamespace(id="new", state="completed", result=whole)
     return store, Watch.of(cast("Any", dreaming), store), Watch.of(cast("Any", completed), store)
@@ -71,7 +72,7 @@ def test_whoever_asks_for_a_part_in_the_moment_that_rendering_ends_gets_its_equa
     assert names(live) == names(whole) == ["header.mp4", "0-4.m4s", "4-6.m4s", "6-10.m4s", "10-14.m4s", "14-16.m4s"]
     before = {name: look_again(lambda: live, name, store) for name in names(live)}
     assert {watch.is_whole for watch, _ in before.values()} == {False}
-    forget_live("new", store)
+    Run("new").forget(store)
     for name in names(live):
         looks = iter((live, whole))
         watch, data = look_again(lambda looks=looks: next(looks), name, store)  # type: ignore[misc]
@@ -100,9 +101,9 @@ def test_a_playlist_answers_from_the_first_moment_that_there_is_something_and_no
     rendered: tuple[Store, Watch, Watch],
 ) -> None:
     store, _, _ = rendered
-    dreaming: Any = SimpleNamespace(id="new", state="dreaming", result=None)
+    dreaming: Any = SimpleNamespace(id="new", attempt=1, state="dreaming", result=None)
     assert is_watchable(dreaming, store)
-    forget_live("new", store)
+    Run("new").forget(store)
     assert not is_watchable(dreaming, store)
     assert is_watchable(finished(10, 0), store)
     assert not is_watchable(finished(10, 0, codec="mpeg4"), store)

@@ -32,8 +32,8 @@ RULES = FetchRules(max_bytes=1000, timeout_seconds=5, allow=(ip_network("127.0.0
 class Desk:
     """Records, and what was handed to the workflows."""
 
-    def __init__(self, folder: Path) -> None:
-        self.rig = Rig.build(folder)
+    def __init__(self, folder: Path, url: str) -> None:
+        self.rig = Rig.build(folder, url=url)
         self.handed: list[tuple[int, int, float]] = []
         self.records = self.rig.records
         self.records.webhooks._enqueue = lambda _, *handed: self.handed.append(handed[:3])
@@ -61,8 +61,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def desk(tmp_path: Path, database_url: str) -> Iterator[Desk]:
+    desk = Desk(tmp_path, database_url)
+    yield desk
+    desk.records.close()
 
 
 @pytest.fixture

@@ -323,6 +323,8 @@ class TestOtherForms:
             answer = http.post("/v2/video/generations", json={"model": name, **PROMPT})
             assert answer.status_code == 200, answer.text
             assert answer.json()["id"].endswith(f":{name}")
+        refused = refusal(http, {"model": "ray-9", **PROMPT}, "/v2/video/generations")
+        assert all(name in refused["model"] for name in names)
         assert list(refusal(http, PROMPT, "/v2/video/generations")) == ["model"]
 
     @pytest.mark.parametrize("root", ["/luma-ai", "/v1/luma-ai"])

@@ -181,14 +181,23 @@ class TestFaults:
         answer = http.get(NATIVE)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, False)
 
-    def test_health_fails_with_the_database(self, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("what", "check"), [("database", "longtake.records.Changes.last_id"), ("store", "longtake.store.Store.check")]
+    )
+    def test_without_what_it_stands_on_it_lives_but_is_not_ready(
+        self, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch, what: str, check: str
+    ) -> None:
+        assert http.get("/readyz").json()["status"] == "ready"
+
         def fail(_: Any) -> int:
             raise RuntimeError("no such file")
 
-        monkeypatch.setattr("longtake.records.Changes.last_id", fail)
-        answer = http.get("/healthz")
-        assert answer.status_code == 503
+        monkeypatch.setattr(check, fail)
+        answer = http.get("/readyz")
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert what in answer.json()["error"]["message"]
         assert "no such file" not in answer.text
+        assert http.get("/healthz").json()["status"] == "ok"
 
 
 def test_answers_are_hardened_and_carry_the_request_id(http: httpx2.Client) -> None:
@@ -205,13 +214,16 @@ def test_the_log_has_one_line_for_a_request_and_no_secret(http: httpx2.Client) -
         http.get(f"/api/generations/{SECRET_WORD}")
         http.get(f"/{SECRET_WORD}")
         http.post(NATIVE, json={"prompt": SECRET_WORD})
+        http.get("/healthz")  # a line is written after the answer, but ahead of the next request's
     lines = [line for line in lines if line["event"] == "request"]
     assert [(line["method"], line["route"], line["status"]) for line in lines] == [
         ("GET", AIMLAPI, 404),
         ("GET", "/api/generations/{id}", 404),
         ("GET", "unknown", 404),
         ("POST", NATIVE, 201),
-    ]
+        ("GET", "/healthz", 200),
+    ][: len(lines)]
+    assert len(lines) >= 4
     assert all(set(line) >= {"ms", "request_id"} for line in lines)
     assert SECRET_WORD not in str(lines)
     assert KEY not in str(lines)

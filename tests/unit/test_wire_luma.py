@@ -316,6 +316,25 @@ class TestEdits:
         assert (record.order.edit, record.order.model) == (Upscale(2160), "ray-flash-2")
         assert record.parents == (("frame0", id),)
 
+    @pytest.mark.parametrize(
+        ("media", "name"),
+        [({"url": "https://8.8.8.8/a.mp4"}, "media.url"), ({"id": "", "type": "generation"}, "media.id")],
+    )
+    def test_an_edit_that_failed_names_the_clients_own_field(
+        self, rig: Rig, http: httpx2.Client, media: dict[str, str], name: str
+    ) -> None:
+        source = create(http)["id"]
+        media = {**media, "id": source} if "id" in media else media
+        body = {"media": media, "aspect_ratio": "1:1", "generation_type": "reframe_video"}
+        reframed = http.post("/generations/video/reframe", json=body).json()["id"]
+        larger = http.post(f"/generations/{source}/upscale", json={"resolution": "4k"}).json()["id"]
+        for id, field in ((reframed, name), (larger, "id")):
+            rig.records.fail(id, "keyframes.frame0.url: there is no video in it", "caller")
+            reason = http.get(f"/generations/{id}").json()["failure_reason"]
+            assert reason == f"{field}: there is no video in it"
+        rig.records.fail(source, "keyframes.frame0: as it is", "caller")
+        assert http.get(f"/generations/{source}").json()["failure_reason"] == "keyframes.frame0: as it is"
+
     def test_upscale_without_a_body_makes_1080p(self, rig: Rig, http: httpx2.Client) -> None:
         id = create(http)["id"]
         rig.complete(id)

@@ -113,10 +113,12 @@ class TestCreate:
         [
             ({"takes": 0}, "takes"),
             ({"takes": 5}, "takes"),
+            ({"priority": 10}, "priority"),
+            ({"priority": -1}, "priority"),
+            ({"priority": "5"}, "priority"),
             ({"takes": "2"}, "takes"),
             ({"takes": True}, "takes"),
             ({"shots": []}, "shots"),
-            ({"priority": 1}, "priority"),
             ({"seconds": 0.05}, "seconds"),
             ({"seconds": 601}, "seconds"),
             ({"seconds": "4"}, "seconds"),
@@ -199,7 +201,7 @@ class TestRead:
                 page = http.get(ALL, params={"limit": limit}).json()
                 assert [bool(one["playlist"]) for one in page["generations"]] == [True] * limit
                 times.append(len(calls))
-        assert times == [2, 2]
+        assert times == [1, 1]
 
     def test_a_wait_ends_with_the_state_or_its_timeout(self, rig: Rig, http: httpx2.Client) -> None:
         id = create(http)["id"]
@@ -389,3 +391,10 @@ class TestOperations:
     def test_an_unknown_generation_is_404(self, http: httpx2.Client) -> None:
         for path in ("", "/events"):
             assert refused_field(http.get(f"{ALL}/{new_id()}{path}"), 404) is None
+
+
+def test_a_priority_is_taken_shown_and_kept(rig: Rig, http: httpx2.Client) -> None:
+    made = create(http, priority=7)
+    assert (made["priority"], made["request"]["priority"]) == (7, 7)
+    assert rig.records.get(made["id"]).order.priority == 7
+    assert create(http)["priority"] == 0

@@ -253,6 +253,21 @@ class TestInputReference:
         assert rig.store.work_folder
         assert not list(rig.store.work_folder.iterdir())
 
+    def test_a_file_of_another_kind_is_refused_in_the_clients_own_words(self, http: httpx2.Client, clip: bytes) -> None:
+        extend = f"{VIDEOS}/extensions"
+        no_image = refused(form(http, files={"input_reference": ("a.mp4", clip)}, **PROMPT))
+        assert no_image["message"] == "input_reference must be an image, got a video"
+        no_video = refused(form(http, extend, files={"video": ("a.png", picture())}, **PROMPT, seconds="4"))
+        assert (no_video["message"], no_video["param"]) == ("video must be a video, got an image", "video")
+        nothing = refused(form(http, extend, files={"video": ("a.mp4", b"no video")}, **PROMPT, seconds="4"))
+        assert nothing["param"] == "video"
+        assert "image" not in nothing["message"]
+
+    def test_a_prompt_of_blanks_is_none(self, http: httpx2.Client) -> None:
+        for prompt in ("", "   ", "\n\t"):
+            error = refused(http.post(VIDEOS, json={"prompt": prompt}))
+            assert (error["param"], "at least 1 character" in error["message"]) == ("prompt", True)
+
     def test_what_is_wrong_elsewhere_is_told_before_the_file_is_kept(self, rig: Rig, http: httpx2.Client) -> None:
         before, files = num_kept(rig), {"input_reference": ("a.png", picture())}
         assert refused(form(http, files=files, **PROMPT, seconds="7"))["param"] == "seconds"

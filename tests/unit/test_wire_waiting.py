@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from longtake.wire.answers import GenerationAnswer, generation_answer
 from tests.timing import quickest
-from tests.wire_rig import KEY, Rig, client
+from tests.wire_rig import KEY, Rig, client, serving
 
 PATH = "/v2/generate/video/luma-ai/generation"
 NUM_CLIENTS = 1000
@@ -110,3 +112,31 @@ def test_a_thousand_clients_wait_without_threads_and_wake_at_once(
         return one
 
     assert quickest(wake, below=0.25) < 0.25  # 50 ms on a machine that is not busy; a poll would take longer, too
+
+
+def test_clients_that_wait_for_the_same_share_one_look_and_one_composed_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, composed = Rig.build(tmp_path), list[str]()
+
+    def compose(*args: Any) -> GenerationAnswer:
+        composed.append("")
+        return generation_answer(*args)
+
+    monkeypatch.setattr("longtake.wire.aimlapi.generation_answer", compose)
+
+    async def run(url: str, id: str) -> list[bytes]:
+        waits = [asyncio.create_task(wait_for(url, id)) for _ in range(40)]
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(num_waiting, url) < len(waits):
+                await asyncio.sleep(0.005)
+        composed.clear()
+        await asyncio.to_thread(rig.complete, id)
+        return [answer for answer, _ in await asyncio.gather(*waits)]
+
+    with serving(rig) as url:
+        id = create(url)
+        answers = asyncio.run(run(url, id))
+    assert len({answer.partition(b"\r\n\r\n")[2] for answer in answers}) == 1
+    assert len({line for answer in answers for line in answer.split(b"\r\n") if line.startswith(b"x-request-id")}) == 40
+    assert len(composed) <= 4  # one for each batch of changes: it starts, and ends

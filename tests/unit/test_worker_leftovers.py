@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from longtake.errors import FaultError, StoreError, WorldError
+from longtake.footage import Run
 from longtake.orders import Order
 from longtake.store import Store
 from longtake.worker import sweep
@@ -25,11 +26,11 @@ def test_a_cancel_in_the_second_take_leaves_no_segment(tmp_path: Path) -> None:
 
     def cancel(seed: int) -> None:
         if seed == ON:
-            assert stage.segments() == [f"segments/{stage.id}.mp4"]
+            assert stage.segments() == [f"segments/{stage.id}/1-1.mp4"]
             assert stage.rig.records.fail(stage.id, "cancelled", "cancelled")
 
     stage.engine.after = cancel
-    stage.worker.run(stage.id, 1, Steps())
+    stage.worker.run(stage.id, 1, 1, Steps())
     assert stage.generation.failure_kind == "cancelled"
     assert made(stage) == []
 
@@ -43,7 +44,7 @@ def test_a_failure_in_the_second_take_leaves_no_segment(tmp_path: Path, error: E
             raise error
 
     stage.engine.after = fail
-    stage.worker.run(stage.id, 1, Steps())
+    stage.worker.run(stage.id, 1, 1, Steps())
     assert stage.generation.state == "failed"
     assert made(stage) == []
 
@@ -53,10 +54,10 @@ def test_a_cancel_while_no_worker_lives_leaves_nothing_once_one_does(tmp_path: P
     stage, steps = Stage(tmp_path, Order(seed=FREEZE, takes=2)), Steps()
     steps.dies_at = dies_at
     with pytest.raises(Dead):
-        stage.worker.carry_out(stage.id, 1, steps)
+        stage.worker.carry_out(Run(stage.id, 1), steps)
     assert made(stage)
     stage.rig.records.fail(stage.id, "cancelled", "cancelled")
-    stage.worker.run(stage.id, 1, steps)
+    stage.worker.run(stage.id, 1, 1, steps)
     assert made(stage) == []
 
 
@@ -70,7 +71,7 @@ def test_a_cancel_at_the_last_moment_leaves_no_video(tmp_path: Path, monkeypatch
         return complete(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stage.rig.records, "complete", too_late)
-    stage.worker.run(stage.id, 1, Steps())
+    stage.worker.run(stage.id, 1, 1, Steps())
     assert made(stage) == []
 
 
@@ -84,22 +85,22 @@ def test_an_older_attempt_leaves_the_newer_ones_segments_alone(tmp_path: Path) -
         stage.rig.records.retry(stage.id, "default")
         newer.dies_at = "measure take 2"
         with pytest.raises(Dead):
-            stage.worker.carry_out(stage.id, 2, newer)
+            stage.worker.carry_out(Run(stage.id, 2), newer)
 
     stage.engine.after = retry
-    stage.worker.run(stage.id, 1, Steps())
+    stage.worker.run(stage.id, 1, 1, Steps())
     assert len(stage.segments()) == 2
     newer.dies_at = ""
-    stage.worker.run(stage.id, 2, newer)
+    stage.worker.run(stage.id, 2, 1, newer)
     assert stage.generation.state == "completed"
     assert stage.engine.rendered == [FREEZE, FREEZE, ON]
 
 
 def test_a_finished_one_that_is_run_again_keeps_all_that_it_made(tmp_path: Path) -> None:
     stage, steps = Stage(tmp_path, Order(seed=FREEZE, takes=2)), Steps()
-    stage.worker.run(stage.id, 1, steps)
+    stage.worker.run(stage.id, 1, 1, steps)
     kept = made(stage)
-    stage.worker.run(stage.id, 1, steps)
+    stage.worker.run(stage.id, 1, 1, steps)
     assert made(stage) == kept
     assert len(kept) == 3
 
@@ -111,7 +112,7 @@ def test_one_that_was_deleted_while_it_was_rendered_leaves_nothing(tmp_path: Pat
         stage.rig.records.delete(stage.id, "default")
 
     stage.engine.after = delete
-    stage.worker.run(stage.id, 1, Steps())
+    stage.worker.run(stage.id, 1, 1, Steps())
     assert made(stage) == []
 
 
@@ -128,7 +129,7 @@ def test_a_store_that_refuses_to_delete_does_not_hide_why_it_failed(
 
     monkeypatch.setattr(Store, "delete", refuse)
     stage.engine.after = fail
-    stage.worker.run(stage.id, 1, Steps())
+    stage.worker.run(stage.id, 1, 1, Steps())
     assert stage.generation.failure_reason == "no answer"
 
 
@@ -149,6 +150,6 @@ def test_the_sweep_removes_what_a_lost_one_rendered_unless_it_is_begun_anew(
     stage, steps = Stage(tmp_path, Order(seed=ON)), Steps()
     steps.dies_at = "measure"
     with pytest.raises(Dead):
-        stage.worker.carry_out(stage.id, 1, steps)
+        stage.worker.carry_out(Run(stage.id, 1), steps)
     sweep(stage.rig.records, Lost(why), stage.rig.store)
     assert (stage.generation.state, len(made(stage))) == (state, num_left)

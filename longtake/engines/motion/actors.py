@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from longtake.engines.motion.coast import settled
+from longtake.engines.motion.flat import Flat
 from longtake.engines.motion.foreground import Foreground, Mask, difference, grown, opened, shifted
 from longtake.engines.motion.frame import Map
 from longtake.engines.motion.patience import go_on
@@ -55,6 +56,8 @@ _NEAR = 5
 _LEAST_CYCLE_SECONDS = 0.45
 _RECURS = 1.2
 """A look came back if it differs no more from the last one than the look half-way there did, times this."""
+_SAME_LOOKS = 100.0
+"""Mean squared levels: what is of one colour and differs by less from a quarter of its looks keeps its shape."""
 _MOST_STEP = 4.0
 """How many times the change of one frame the way back to it may be: it is taken in so many frames."""
 _SOLID = 0.75
@@ -169,6 +172,11 @@ def _passes(mask: Mask, own: Mask, front: Foreground, way: float, velocity: Numb
         return False
     if way < max(_LEAST_PIXELS, _LEAST_SHARE * math.sqrt(np.count_nonzero(mask))):
         return False
+    return Flat.of(own, front.lumas[-1]) is not None or _is_solid(own, front)
+
+
+def _is_solid(own: Mask, front: Foreground) -> bool:
+    """Whether it differs from the plate as a whole."""
     apart = difference(front.lumas[-1], front.plate) > front.threshold
     filled = np.zeros_like(own)
     cv2.drawContours(filled, cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], -1, 1, -1)
@@ -254,6 +262,8 @@ def _cycle(path: Numbers, box: Box, own: Mask, front: Foreground, rate: float) -
 
     here, last = own[top:bottom, left:right] > 0, seen(0)
     apart = [float(np.mean((seen(back)[here] - last[here]) ** 2)) for back in range(len(path))]
+    if Flat.of(own, front.lumas[-1]) is not None and float(np.quantile(apart[1:] or [0.0], 0.25)) < _SAME_LOOKS:
+        return 1, 0
     least = max(3, round(_LEAST_CYCLE_SECONDS * rate))
     recurs = {back: apart[back] / max(apart[back // 2], 1e-3) for back in range(least, len(path) - 1)}
     fits = [back for back, share in recurs.items() if share < _RECURS and apart[back] < _MOST_STEP * apart[1]]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import count, islice, repeat
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +35,9 @@ _EVEN = 0.4
 """How little a morph is eased: a movement that starts from rest is a freeze beside one that moves."""
 _SETTLING_SECONDS = 0.1
 """A motion that is taken over by another fades by 1/e in this time."""
+
+Draws = Callable[[Any, int, int], Iterator[Draw]]
+"""Gives the draws of the frames `[start, length)` of a piece: a piece of the plan of what gives them, length, start."""
 
 
 class Continuation:
@@ -123,19 +127,19 @@ class Continuation:
         """The first `length` frames of one piece. Whole frames are views on the clip's own."""
         return (draw() for draw in self.draws(piece, length))
 
-    def draws(self, piece: Piece, length: int) -> Iterator[Draw]:
-        """The same, each to be made when it is wanted."""
+    def draws(self, piece: Piece, length: int, start: int = 0) -> Iterator[Draw]:
+        """The same, each to be made when it is wanted, from the one numbered `start` on."""
         if isinstance(piece, Run | Coast):
-            return (partial(self._one, piece, step) for step in range(length))
+            return (partial(self._one, piece, step) for step in range(start, length))
         if isinstance(piece, Turn):
-            return islice(self._turn(piece), length)
-        return islice(self._morph(piece) if isinstance(piece, Morph) else self._jump(piece), length)
+            return islice(self._turn(piece), start, length)
+        return islice(self._morph(piece) if isinstance(piece, Morph) else self._jump(piece), start, length)
 
-    def draws_backwards(self, piece: Piece, length: int) -> Iterator[Draw]:
+    def draws_backwards(self, piece: Piece, length: int, start: int = 0) -> Iterator[Draw]:
         """The same from the last one to the first. What is mixed in its own order is held whole: a second at most."""
         if isinstance(piece, Run | Coast):
-            return (partial(self._one, piece, step) for step in reversed(range(length)))
-        return reversed(list(self.draws(piece, length)))
+            return (partial(self._one, piece, step) for step in reversed(range(length - start)))
+        return islice(reversed(list(self.draws(piece, length))), start, None)
 
     def _one(self, piece: Run | Coast, step: int) -> Frame:
         if isinstance(piece, Run):
@@ -203,10 +207,18 @@ class Rest:
     def plan(self, num_frames: int) -> Iterator[tuple[Piece, int]]:
         yield Run(len(self._tail.proxies) - 1, 1, num_frames), num_frames
 
-    def draws(self, _piece: Piece, length: int) -> Iterator[Draw]:
-        return repeat(still(self._tail.picture(-1)), length)
+    def draws(self, _piece: Piece, length: int, start: int = 0) -> Iterator[Draw]:
+        return repeat(still(self._tail.picture(-1)), length - start)
 
     draws_backwards = draws
+
+
+def drawn_from(start: int, pieces: Iterable[tuple[Any, int]], draws: Draws) -> Iterator[Draw]:
+    """The draws of all pieces in their order but the first `start`; pieces that lie ahead of that are not begun."""
+    for piece, length in pieces:
+        if start < length:
+            yield from draws(piece, length, start)
+        start = max(0, start - length)
 
 
 def _calm_frames(proxies: Sequence[Plane], frame_rate: float) -> int:

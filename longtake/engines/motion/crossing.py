@@ -45,7 +45,7 @@ def across(before: End, after: End, shot: Shot, report: Report) -> Iterator[Fram
             )
             return drawn(
                 partial(_picture_at, index, start, stop, before.picture, after.picture, between.at)
-                for index in range(shot.num_frames)
+                for index in range(shot.start, shot.num_frames)
             )
     if before.is_moving or after.is_moving:
         _note_unused_concepts(shot, report)
@@ -75,7 +75,8 @@ def _there_and_back(first: Frame, second: Frame, shot: Shot, start: int, stop: i
         pairs = zip(frame, late, strict=True)
         return Frame(*(np.asarray(cv2.addWeighted(a, 1 - moment, b, moment, 0), np.uint8) for a, b in pairs))
 
-    return drawn(partial(_picture_at, index, start, stop, first, second, at) for index in range(shot.num_frames))
+    places = range(shot.start, shot.num_frames)
+    return drawn(partial(_picture_at, index, start, stop, first, second, at) for index in places)
 
 
 def _picture_at(index: int, start: int, stop: int, first: Frame, second: Frame, at: Callable[[float], Frame]) -> Frame:
@@ -88,7 +89,10 @@ def _picture_at(index: int, start: int, stop: int, first: Frame, second: Frame, 
 
 
 def _dissolve(before: End, after: End, shot: Shot) -> Iterator[Frame]:
-    """Away from the one and towards the other, with an overlap in the middle; stills stay out of the overlap."""
+    """Away from the one and towards the other, with an overlap in the middle; stills stay out of the overlap.
+
+    From the shot's `start` on.
+    """
     is_clip = before.is_moving or after.is_moving
     wanted = round((_CLIP_OVERLAP_SECONDS if is_clip else _PICTURE_OVERLAP_SECONDS) * float(shot.format.frame_rate))
     least_lead = int(isinstance(before, PictureEnd) and before.shown)
@@ -96,18 +100,26 @@ def _dissolve(before: End, after: End, shot: Shot) -> Iterator[Frame]:
     overlap = max(0, min(wanted, shot.num_frames - least_lead - least_rest))
     lead = max(least_lead, (shot.num_frames - overlap) // 2)
     lead = min(lead, shot.num_frames - overlap - least_rest)
-    first, second = before.away(lead + overlap), after.towards(shot.num_frames - lead)
+    if shot.start >= lead + overlap:
+        yield from after.towards(shot.num_frames - lead, shot.start - lead)
+        return
+    # What the servo does in one step follows from all steps before: it is begun anew, from the frame ahead of it.
+    begin = min(shot.start, max(0, lead - 1))
+    first, second = before.away(lead + overlap, begin), after.towards(shot.num_frames - lead)
     previous = before.picture
-    for _ in range(lead):
+    for index in range(begin, lead):
         previous = next(first)
-        yield previous
+        if index >= shot.start:
+            yield previous
     energy = max(before.energy(), after.energy())
     servo = None if _are_unlike(before.picture, after.picture, energy) else Servo(overlap, energy, previous)
     difference = tone_difference(before.picture, after.picture)
     for step in range(1, overlap + 1):
         share = step / (overlap + 1)
         early, late = shift_tone(next(first), difference, share), shift_tone(next(second), difference, share - 1)
-        yield servo.mix(early, late) if servo else _mixed_evenly(early, late, share)
+        mixed = servo.mix(early, late) if servo else _mixed_evenly(early, late, share)
+        if lead + step > shot.start:
+            yield mixed
     yield from second
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain, starmap
 from typing import Protocol
 
 import numpy as np
 
-from longtake.engines.motion.append import Continuation, Rest
+from longtake.engines.motion.append import Continuation, Rest, drawn_from
 from longtake.engines.motion.camera import Path, Pose, view
 from longtake.engines.motion.coast import Coast
 from longtake.engines.motion.flow import mean_squared
@@ -48,9 +47,11 @@ class End(Protocol):
     is_moving: bool
     """Whether it has motion of its own to go on with."""
 
-    def away(self, num_frames: int) -> Iterator[Frame]: ...
+    def away(self, num_frames: int, start: int = 0) -> Iterator[Frame]:
+        """The frames `[start, num_frames)` of the stretch: those ahead of `start` are not made."""
+        ...
 
-    def towards(self, num_frames: int) -> Iterator[Frame]: ...
+    def towards(self, num_frames: int, start: int = 0) -> Iterator[Frame]: ...
 
     def energy(self) -> float:
         """The mean squared change from frame to frame on this side, in levels squared."""
@@ -74,11 +75,11 @@ class PictureEnd:
         self._moving = MovingStill(picture, path)
         self._seconds = (1 if forward else -1) / frame_rate
 
-    def away(self, num_frames: int) -> Iterator[Frame]:
-        return drawn(partial(self._at, index) for index in range(num_frames))
+    def away(self, num_frames: int, start: int = 0) -> Iterator[Frame]:
+        return drawn(partial(self._at, index) for index in range(start, num_frames))
 
-    def towards(self, num_frames: int) -> Iterator[Frame]:
-        return drawn(partial(self._at, index) for index in reversed(range(num_frames)))
+    def towards(self, num_frames: int, start: int = 0) -> Iterator[Frame]:
+        return drawn(partial(self._at, index) for index in reversed(range(num_frames - start)))
 
     def energy(self) -> float:
         second = round(1 / abs(self._seconds))
@@ -115,13 +116,13 @@ class CameraEnd:
         self._sharpness = sharpness(picture.y)
         self._depth = pseudo_depth(picture) if path.concept else ground_depth(picture.size)
 
-    def away(self, num_frames: int) -> Iterator[Frame]:
+    def away(self, num_frames: int, start: int = 0) -> Iterator[Frame]:
         way = self._course(num_frames)
-        return drawn(partial(self._at, way, index) for index in range(num_frames))
+        return drawn(partial(self._at, way, index) for index in range(start, num_frames))
 
-    def towards(self, num_frames: int) -> Iterator[Frame]:
+    def towards(self, num_frames: int, start: int = 0) -> Iterator[Frame]:
         way = self._course(num_frames)
-        return drawn(partial(self._at, way, index) for index in reversed(range(num_frames)))
+        return drawn(partial(self._at, way, index) for index in reversed(range(num_frames - start)))
 
     def energy(self) -> float:
         half = max(1, round(0.5 * self._frame_rate))
@@ -177,15 +178,14 @@ class ClipEnd:
         self._depth = ground_depth(picture.size)
         self._is_forward = forward
 
-    def away(self, num_frames: int) -> Iterator[Frame]:
-        plan = self._continuation.plan(num_frames)
-        draws = chain.from_iterable(starmap(self._continuation.draws, plan))
-        return drawn(partial(self._drawn, draw, index) for index, draw in enumerate(draws))
+    def away(self, num_frames: int, start: int = 0) -> Iterator[Frame]:
+        draws = drawn_from(start, self._continuation.plan(num_frames), self._continuation.draws)
+        return drawn(partial(self._drawn, draw, index) for index, draw in enumerate(draws, start))
 
-    def towards(self, num_frames: int) -> Iterator[Frame]:
+    def towards(self, num_frames: int, start: int = 0) -> Iterator[Frame]:
         plan = reversed(list(self._continuation.plan(num_frames)))
-        draws = chain.from_iterable(starmap(self._continuation.draws_backwards, plan))
-        return drawn(partial(self._drawn, draw, num_frames - 1 - place) for place, draw in enumerate(draws))
+        draws = drawn_from(start, plan, self._continuation.draws_backwards)
+        return drawn(partial(self._drawn, draw, num_frames - 1 - place) for place, draw in enumerate(draws, start))
 
     def energy(self) -> float:
         return self._continuation.energy

@@ -41,20 +41,20 @@ class Motion:
     )
 
     def render(self, shot: Shot, report: Report) -> Iterator[Frames]:
-        """Yields exactly `shot.num_frames` frames, planar 4:2:0, at most 4 at a time.
+        """Yields the shot's frames from `shot.start` on, planar 4:2:0, at most 4 at a time.
 
         The same shot gives the same frames. Another seed draws another scene, sets off from a still another way, takes
         other passages of a clip, and lets what passes, and a camera that goes on, go at another pace after the join.
         """
         cv2.setNumThreads(_THREADS)
-        report.progress(0)
+        report.progress(shot.start)
         if len(shot.concepts) > 1:
             report.note(f"Of the camera moves only the first is carried out: {shot.concepts[0]}.")
         size = max(1, min(_BATCH_FRAMES, _BATCH_PIXELS // (shot.format.width * shot.format.height)))
         given_up, pool = Event(), ThreadPoolExecutor(1, "longtake-motion")
         try:
-            frames = _meanwhile(pool.submit(_until, given_up, partial(_frames, shot, report)), report, 0)
-            rendered = 0
+            frames = _meanwhile(pool.submit(_until, given_up, partial(_frames, shot, report)), report, shot.start)
+            rendered = shot.start
             while rendered < shot.num_frames:
                 wanted = islice(frames, min(size, shot.num_frames - rendered))
                 batch = _meanwhile(pool.submit(_until, given_up, partial(_taken, wanted)), report, rendered)
@@ -94,7 +94,7 @@ def _taken(frames: Iterator[Frame]) -> list[Frame]:
 
 
 def _frames(shot: Shot, report: Report) -> Iterator[Frame]:
-    """The frames of a shot, one at a time."""
+    """The frames of a shot from its `start` on, one at a time."""
     before, after = _before(shot), _after(shot)
     if before is None and after is None:
         report.note("No model rendered this: it is a preview drawn from the words of the prompt.")
@@ -103,11 +103,11 @@ def _frames(shot: Shot, report: Report) -> Iterator[Frame]:
         assert after is not None
         report.note(after.remark(shot.num_frames))
         _note_beyond(shot, -1.0, report)
-        return after.towards(shot.num_frames)
+        return after.towards(shot.num_frames, shot.start)
     if after is None:
         report.note(before.remark(shot.num_frames))
         _note_beyond(shot, 1.0, report)
-        return before.away(shot.num_frames)
+        return before.away(shot.num_frames, shot.start)
     return across(before, after, shot, report)
 
 

@@ -46,8 +46,7 @@ class Layers:
         for opening in self.openings:
             for channel, plane in enumerate(self.backdrop):
                 opening.fill(plane, partial(self._shown, channel))
-        size = (self.front.plate.shape[1], self.front.plate.shape[0])
-        self.backdrop_proxy = np.asarray(cv2.resize(self.backdrop.y, size, interpolation=cv2.INTER_AREA), np.uint8)
+        self.backdrop_proxy = self.tail.looks(self.backdrop)
 
     def changed(self, index: int) -> Mask:
         """Where frame `index` shows something else than the backdrop, and may not."""

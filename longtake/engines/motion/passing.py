@@ -22,12 +22,19 @@ from longtake.engines.motion.tail import Tail
 from longtake.engines.motion.threads import both
 from longtake.engines.motion.tracks import FlowBack, FlowsBack
 from longtake.engines.motion.uncover import Opening, opening
+from longtake.frames import Plane
 
 _LEAST_CORNERS = 6
 _STANDS_PIXELS = 0.7
 _STANDS_SHARE = 0.5
 _STANDS_SPREAD = 0.08
 _LAGS_SECONDS = (0.25, 0.5, 1.0)
+_FAR_FROM = 4
+"""Proxy pixels around what moves, and its surroundings, that are not asked whether they change."""
+_SAME_SHARE, _LEFT_OUT = 0.5, 0.001
+"""Of the levels that count: what stays below is the same, but for this share of the picture."""
+_NO_CORNER = 1e-4
+"""The lesser eigenvalue of the structure tensor (`cv2.cornerMinEigenVal`); real footage has 7e-4 and more."""
 _TEST_SECONDS = 0.4
 _LEAST_GAIN = 0.85
 """Layers are taken where they would have predicted the last frame with an error below this share of a freeze's."""
@@ -141,29 +148,45 @@ def _passers(front: Foreground, flow_back: FlowBack, frame_rate: float) -> list[
 
 def _has_a_plate(front: Foreground, frame_rate: float) -> bool:
     """Whether the camera stands: corners that nothing covers are where they were up to a second ago."""
-    last, mask = front.lumas[-1], front.masks[-1]
+    mask = front.masks[-1]
     if np.count_nonzero(mask) > _MOST_AREA * mask.size:
         return False
-    for seconds in _LAGS_SECONDS:
-        go_on()
-        back = min(len(front.lumas) - 1, max(1, round(seconds * frame_rate)))
-        covered = grown(mask | front.masks[-1 - back], 4)
-        found_corners = cv2.goodFeaturesToTrack(last, 300, 0.01, 6, mask=np.asarray(255 * (1 - covered), np.uint8))
-        corners = np.zeros((0, 1, 2), np.float32) if found_corners is None else np.asarray(found_corners, np.float32)
-        if len(corners) < _LEAST_CORNERS:
-            return False
-        earlier = front.lumas[-1 - back]
-        followed, _, _ = cv2.calcOpticalFlowPyrLK(last, earlier, corners, None)  # type: ignore[call-overload]
-        back_again, _, _ = cv2.calcOpticalFlowPyrLK(earlier, last, followed, None)  # type: ignore[call-overload]
-        found = np.linalg.norm(back_again - corners, axis=-1)[:, 0] < _STANDS_PIXELS
-        still = found & (np.linalg.norm(followed - corners, axis=-1)[:, 0] < _STANDS_PIXELS)
-        spread = np.ptp(corners[still, 0], axis=0) if np.count_nonzero(still) > 4 else np.zeros(2)
-        if (
-            np.count_nonzero(still) < _STANDS_SHARE * np.count_nonzero(found)
-            or spread[0] * spread[1] < _STANDS_SPREAD * last.size
-        ):
-            return False
-    return True
+    lags = (min(len(front.lumas) - 1, max(1, round(seconds * frame_rate))) for seconds in _LAGS_SECONDS)
+    return all(_stands(front, back) for back in lags)
+
+
+def _stands(front: Foreground, back: int) -> bool:
+    """The same of the last frame and the one `back` frames before."""
+    go_on()
+    last, earlier = front.lumas[-1], front.lumas[-1 - back]
+    covered = grown(front.masks[-1] | front.masks[-1 - back], 4)
+    is_same = _is_same(last, earlier, covered, front.threshold)
+    if is_same and _has_no_detail(last, covered):
+        return True
+    found_corners = cv2.goodFeaturesToTrack(last, 300, 0.01, 6, mask=np.asarray(255 * (1 - covered), np.uint8))
+    corners = np.zeros((0, 1, 2), np.float32) if found_corners is None else np.asarray(found_corners, np.float32)
+    if len(corners) < (1 if is_same else _LEAST_CORNERS):
+        return False
+    followed, _, _ = cv2.calcOpticalFlowPyrLK(last, earlier, corners, None)  # type: ignore[call-overload]
+    back_again, _, _ = cv2.calcOpticalFlowPyrLK(earlier, last, followed, None)  # type: ignore[call-overload]
+    found = np.linalg.norm(back_again - corners, axis=-1)[:, 0] < _STANDS_PIXELS
+    still = found & (np.linalg.norm(followed - corners, axis=-1)[:, 0] < _STANDS_PIXELS)
+    if np.count_nonzero(still) < _STANDS_SHARE * np.count_nonzero(found):
+        return False
+    spread = np.ptp(corners[still, 0], axis=0) if np.count_nonzero(still) > 4 else np.zeros(2)
+    return is_same or bool(spread[0] * spread[1] >= _STANDS_SPREAD * last.size)
+
+
+def _is_same(last: Plane, earlier: Plane, covered: Mask, threshold: float) -> bool:
+    """Whether nothing changes but what moves, not even by a camera's noise: footage that was drawn, and stands."""
+    apart = cv2.absdiff(last, earlier)[grown(covered, _FAR_FROM) == 0]
+    return apart.size > 0 and float(np.mean(apart > _SAME_SHARE * threshold)) < _LEFT_OUT
+
+
+def _has_no_detail(luma: Plane, covered: Mask) -> bool:
+    """Whether there is nothing to see by where a camera looks: a plain ground, one colour running into another."""
+    corners = cv2.cornerMinEigenVal(luma, 3)[grown(covered, _FAR_FROM) == 0]
+    return corners.size > 0 and float(corners.max()) < _NO_CORNER
 
 
 def _would_have_been_right(tail: Tail, flow_back: FlowBack, frame_rate: float) -> bool:

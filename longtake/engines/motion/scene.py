@@ -84,11 +84,11 @@ class Scene:
         self._concept = next((name for name in shot.concepts if name in CONCEPTS), "")
 
     def frames(self) -> Iterator[Frame]:
-        """The shot's frames in order."""
+        """The shot's frames in order, from its `start` on."""
         rate = float(self._shot.format.frame_rate)
         path = Path(self._concept, self._seconds, loop=self._shot.loop, seed=self._shot.seed)
         depth = ground_depth(self._size)
-        for index in range(self._shot.num_frames):
+        for index in range(self._shot.start, self._shot.num_frames):
             frame = self._draw(index / rate)
             if self._concept:
                 # Outwards there is no picture beyond the rim, so such a move begins near and ends at the whole.

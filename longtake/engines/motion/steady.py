@@ -143,7 +143,7 @@ def steadied(tail: Tail, frame_rate: float) -> tuple[Steady, Sway] | None:
     first, moved = len(tail.proxies) - len(moved), moved[::-1]
     kept = tail.after(first)
     registered = each(partial(_registered, last), list(zip(kept.proxies, moved, strict=True)))
-    return Steady(kept.frames, registered, moved), _sway(path, frame_rate, max(last.shape))
+    return Steady(kept.frames, registered, moved, filter=tail.filter), _sway(path, frame_rate, max(last.shape))
 
 
 def seen(sway: Sway, picture: Frame, scale: float, steps: int) -> Course:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
+from longtake.engines.motion.filter import Filter, filter_for
 from longtake.engines.motion.flow import FLOW_SIDE, mean_squared
 from longtake.engines.motion.frame import Frame, frame_at, proxy
 from longtake.engines.motion.threads import each
@@ -31,6 +32,8 @@ class Tail:
 
     frames: Frames
     proxies: list[Plane]
+    filter: Filter | None = field(default=None, kw_only=True)
+    """What the proxies are seen through; None: they are luma."""
 
     @property
     def energy(self) -> float:
@@ -50,16 +53,32 @@ class Tail:
         """Frame `index` (negative counts from the end), not copied."""
         return frame_at(self.frames, index)
 
+    def looks(self, picture: Frame) -> Plane:
+        """A picture as the proxies show it, of their size."""
+        size = (self.proxies[0].shape[1], self.proxies[0].shape[0])
+        if self.filter is not None:
+            return self.filter.seen(picture, size)
+        return np.asarray(cv2.resize(picture.y, size, interpolation=cv2.INTER_AREA), np.uint8)
+
     def after(self, index: int) -> Tail:
         """All but the first `index` frames."""
-        return Tail(self.frames[index:], self.proxies[index:])
+        return Tail(self.frames[index:], self.proxies[index:], filter=self.filter)
+
+    def coloured(self) -> Tail:
+        """The same seen through a filter, where luma does not show what is in the last frame."""
+        found = filter_for(self.frames)
+        if found is None:
+            return self
+        through = Tail(self.frames, self.proxies, filter=found)
+        proxies = each(lambda index: through.looks(self.picture(index)), range(len(self.proxies)))
+        return Tail(self.frames, proxies, filter=found)
 
 
 def usable_tail(clip: Frames, frame_rate: float) -> Tail | None:
     """What a continuation may look at and replay; None where too little of it holds together or moves."""
     frames = clip[-max(1, round(_MOST_SECONDS * frame_rate)) :]
     tail = Tail(frames, each(partial(proxy, long_side=FLOW_SIDE), list(frames.planes[0])))
-    tail = tail.after(_last_cut(tail.proxies))
+    tail = tail.after(_last_cut(tail.proxies)).coloured()
     tail = tail.after(_start_of_rest(tail.proxies, frame_rate))
     if tail.frames.num_frames < max(_LEAST_FRAMES, _LEAST_SECONDS * frame_rate):
         return None

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from longtake.engines.motion.flat import Flat, vertex
 from longtake.engines.motion.flow import quick_flow
 from longtake.engines.motion.foreground import Foreground, Mask, opened
 from longtake.engines.motion.frame import Field, stretch
@@ -80,10 +81,12 @@ def path_of(mask: Mask, front: Foreground, flow_back: FlowBack, length: int, *, 
     """(frames, 2): where the thing was 0, 1, … frames ago, seen from the last frame; as far back as it is found, and at
     most `length` frames.
 
-    `refined`: looked for around where flow says, by its looks in the last frame, so that no error adds up.
+    `refined`: looked for around where flow says, by its looks in the last frame, so that no error adds up. What is of
+    one colour is always looked for by its shape: flow is blind within it.
     """
     rows, columns = np.nonzero(mask)
     at, path = np.zeros(2), [np.zeros(2)]
+    flat = Flat.of(mask, front.lumas[-1])
     search = _Search(mask, front.lumas[-1]) if refined else None
     for back in range(min(length, len(front.lumas) - 1)):
         x, y = np.rint(columns + at[0]).astype(int), np.rint(rows + at[1]).astype(int)
@@ -92,9 +95,15 @@ def path_of(mask: Mask, front: Foreground, flow_back: FlowBack, length: int, *, 
         there = front.masks[-1 - back][y, x] > 0
         if np.count_nonzero(there) < _FOUND_AGAIN * len(columns):
             break
-        at = at + np.median(flow_back(back)[y[there], x[there]], axis=0)
-        if search is not None:
-            at = search.near(at, front.lumas[-2 - back])
+        if flat is not None:
+            earlier = flat.next(path, front.lumas[-2 - back])
+            if earlier is None:
+                break
+            at = earlier
+        else:
+            at = at + np.median(flow_back(back)[y[there], x[there]], axis=0)
+            if search is not None:
+                at = search.near(at, front.lumas[-2 - back])
         path.append(at)
     return np.array(path)
 
@@ -121,15 +130,8 @@ class _Search:
         row, column = (int(place) for place in np.unravel_index(int(np.argmin(error)), error.shape))
         if not (0 < row < 2 * _SEARCH and 0 < column < 2 * _SEARCH):
             return moved
-        finer = (_vertex(error[row, column - 1 : column + 2]), _vertex(error[row - 1 : row + 2, column]))
+        finer = (vertex(error[row, column - 1 : column + 2]), vertex(error[row - 1 : row + 2, column]))
         return np.array([x + column - _SEARCH + finer[0], y + row - _SEARCH + finer[1]])
-
-
-def _vertex(three: Numbers) -> float:
-    """Where the parabola through three neighbours is lowest, seen from the middle one."""
-    low, middle, high = (float(value) for value in three)
-    bend = low - 2 * middle + high
-    return 0.5 * (low - high) / bend if bend > 1e-6 else 0.0
 
 
 def velocity_of(path: Numbers) -> Numbers:
@@ -165,8 +167,11 @@ def moving_part(mask: Mask, front: Foreground, path: Numbers) -> Mask:
     """The part of a mask that moves along `path`: not what has been left behind or laid bare.
 
     A pixel moves where the frame a few pixels of way ago fits better moved than as it was; what is plain fits both ways
-    and goes with what is next to it.
+    and goes with what is next to it. What is of one colour is told by its colour.
     """
+    flat = Flat.of(mask, front.lumas[-1])
+    if flat is not None:
+        return flat.own(mask, front.lumas[-1])
     far = int(np.argmax(np.linalg.norm(path, axis=1) >= _TOLD_APART)) or len(path) - 1
     last, before = front.lumas[-1], front.lumas[-1 - far]
     shift = np.array([[1, 0, path[far][0]], [0, 1, path[far][1]]], np.float64)

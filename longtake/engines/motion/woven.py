@@ -13,7 +13,7 @@ from itertools import chain, starmap
 import cv2
 import numpy as np
 
-from longtake.engines.motion.append import Continuation
+from longtake.engines.motion.append import Continuation, drawn_from
 from longtake.engines.motion.coast import Coast
 from longtake.engines.motion.frame import Box, Frame, stretch
 from longtake.engines.motion.morph import Morph
@@ -107,12 +107,12 @@ class Woven:
     def plan(self, num_frames: int) -> Iterator[tuple[Weave, int]]:
         yield Weave(self.ways), num_frames
 
-    def draws(self, _piece: object, length: int) -> Iterator[Draw]:
-        return self._put_together(lambda going: chain.from_iterable(starmap(going.draws, going.plan(length))))
+    def draws(self, _piece: object, length: int, start: int = 0) -> Iterator[Draw]:
+        return self._put_together(lambda going: drawn_from(start, going.plan(length), going.draws))
 
-    def draws_backwards(self, _piece: object, length: int) -> Iterator[Draw]:
+    def draws_backwards(self, _piece: object, length: int, start: int = 0) -> Iterator[Draw]:
         def backwards(going: Continuation) -> Iterator[Draw]:
-            return chain.from_iterable(starmap(going.draws_backwards, reversed(list(going.plan(length)))))
+            return drawn_from(start, reversed(list(going.plan(length))), going.draws_backwards)
 
         return self._put_together(backwards)
 

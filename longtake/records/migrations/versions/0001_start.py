@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from longtake.records.tables import Count
+
 revision = "0001"
 down_revision = None
 
@@ -68,7 +70,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", Count, primary_key=True, autoincrement=True),
         sa.Column("generation_id", sa.String, nullable=False),
         sa.Column("account", sa.String, nullable=False),
         sa.Column("type", sa.String, nullable=False),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from longtake.records.tables import Count
+
 revision = "0004"
 down_revision = "0003"
 
@@ -10,7 +12,7 @@ down_revision = "0003"
 def upgrade() -> None:
     op.create_table(
         "webhooks",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("number", Count, primary_key=True, autoincrement=True),
         sa.Column("generation_id", sa.String, nullable=False),
         sa.Column("account", sa.String, nullable=False),
         sa.Column("event", sa.String, nullable=False),

@@ -1,0 +1,69 @@
+"""Where `longtake top` looks: the records, the locks of the workers, and what the workflows say runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from longtake.errors import WorldError
+from longtake.records import Records, open_database
+from longtake.records.database import is_refusal
+from longtake.top.overview import Overview, overview
+from longtake.workflows import locks_of
+from longtake.workflows.recovery import running
+
+
+class Looker:
+    """Reads one overview after another. Changes nothing, but that a worker's lock is tried."""
+
+    def __init__(self, url: str) -> None:
+        self._database = open_database(url)
+        self._records = Records(self._database, lambda *_: None)
+        self._locks = locks_of(url)
+
+    def close(self) -> None:
+        self._locks.release()
+        self._database.dispose()
+
+    def look(self) -> Overview:
+        """Raises WorldError, which says why."""
+        try:
+            now, workers = time.time(), self._records.workers.all()
+            return overview(
+                now,
+                workers,
+                self._locks.held([one.id for one in workers]),
+                self._runs(),
+                self._records.waiting_by_engine(),
+                self._records.running(),
+                self._records.ended_lately(now),
+            )
+        except WorldError:
+            raise
+        except Exception as error:
+            if is_refusal(error):
+                raise WorldError("the database has no tables of this version: longtake serve makes them") from error
+            why = str(error).partition("\n")[0]
+            raise WorldError(f"the database can't be read: {why}", retryable=True) from error
+
+    def _runs(self) -> dict[str, tuple[int, str]]:
+        """Generation id → its attempt, and the worker that runs it."""
+        runs = {}
+        for run in running(self._database):
+            id, _, attempt = run.workflow_id.rpartition(".")
+            if not id.startswith("webhook."):
+                runs[id] = int(attempt), run.executor
+        return runs
+
+
+@contextmanager
+def looking(url: str) -> Iterator[Looker]:
+    looker = Looker(url)
+    try:
+        yield looker
+    finally:
+        looker.close()
+
+
+__all__ = ["Looker", "looking"]

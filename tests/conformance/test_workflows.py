@@ -1,0 +1,240 @@
+"""What workflows promise, on each database: several workers, some of which die, and every order carried out."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from longtake.errors import CallerError
+from longtake.records import Turn, open_database
+from longtake.workflows import MOST_DEATHS, database_address, migrate_workflows
+from tests.faults.fleet import GRACE_SECONDS, Done, Fleet, soon
+from tests.postgres import Databases
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database with DBOS's tables."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('database') / 'longtake.db'}"
+        open_database(url).connect().close()  # makes it a WAL one
+        migrate_workflows(url)
+        yield url
+        return
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    url = databases.fresh(empty=True)
+    migrate_workflows(url)
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def fleet(address: str, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(address, tmp_path)
+    yield fleet
+    fleet.close()
+
+
+def test_a_workflow_is_enqueued_with_the_transaction_or_not_at_all(fleet: Fleet) -> None:
+    turn = Turn("0" * 36, 1, "motion", "a", 0)
+    with fleet.database.connect() as connection:
+        fleet.workflows.enqueue(connection, turn)
+        connection.rollback()
+    assert fleet.status(turn.id) is None
+    with fleet.database.begin() as connection:
+        fleet.workflows.enqueue(connection, turn)
+    assert fleet.status(turn.id) == "ENQUEUED"
+    assert list(fleet.workflows.lost([(turn.id, 1), (turn.id, 2)])) == [(turn.id, 2, "MISSING")]
+
+
+@pytest.mark.parametrize("fallback", [False, True], ids=["by_dbos", "by_the_update_itself"])
+def test_what_a_killed_worker_had_begun_goes_on_in_another_at_the_step_that_it_died_in(
+    fleet: Fleet, fallback: bool
+) -> None:
+    id = fleet.order(steps=3, wait=[1])
+    first = fleet.worker(fallback=fallback)
+    soon(lambda: len(fleet.begun()) == 2, "the second step is begun")
+    second = fleet.worker(fallback=fallback)
+    fleet.kill(first)
+    soon(lambda: len(fleet.begun()) == 3, "another goes on")
+    fleet.release(id, 1)
+    soon(lambda: fleet.is_done(id), "it is done")
+    assert fleet.begun() == [
+        Done(id, 0, 1, first.pid or 0),
+        Done(id, 1, 1, first.pid or 0),
+        Done(id, 1, 2, second.pid or 0),
+        Done(id, 2, 2, second.pid or 0),
+    ]
+    assert fleet.ended(id) == ""
+
+
+def test_a_worker_that_starts_takes_up_what_one_that_is_gone_has_left(fleet: Fleet) -> None:
+    id = fleet.order(steps=2, wait=[0])
+    first = fleet.worker()
+    soon(fleet.begun, "the first step is begun")
+    fleet.kill(first)
+    fleet.release(id, 0)
+    fleet.worker()
+    soon(lambda: fleet.is_done(id), "it is done")
+    assert [(one.step, one.start) for one in fleet.begun()] == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_a_step_that_holds_pythons_lock_for_longer_than_the_grace_is_not_taken_from_its_worker(fleet: Fleet) -> None:
+    id = fleet.order(steps=1, gil=5 * GRACE_SECONDS)
+    fleet.worker()
+    fleet.worker()
+    soon(lambda: fleet.is_done(id), "it is done")
+    assert len(fleet.begun(id)) == 1
+
+
+def test_a_step_that_has_killed_three_workers_fails_with_that_reason(fleet: Fleet) -> None:
+    id = fleet.order(steps=2, die=[1])
+    after = fleet.order()
+    for _ in range(MOST_DEATHS):
+        fleet.worker().join()
+    fleet.worker()
+    soon(lambda: fleet.is_done(id, after), "both have ended")
+    assert fleet.ended(id) == f"{MOST_DEATHS} workers died while they tried to step 1"
+    assert [one.step for one in fleet.begun(id)] == [0, 1, 1, 1]
+    assert fleet.ended(after) == ""
+
+
+def test_one_accounts_many_orders_do_not_hold_up_the_first_of_another(fleet: Fleet) -> None:
+    for _ in range(200):
+        fleet.order("many")
+    fleet.worker()
+    soon(lambda: len(fleet.begun()) >= 3, "the first ones are begun")
+    before = len(fleet.begun())
+    one = fleet.order("few")
+    soon(lambda: fleet.begun(one), "it is begun")
+    order = [done.id for done in fleet.begun()]
+    assert order.index(one) - before <= 3
+
+
+def test_of_an_accounts_orders_those_of_a_greater_priority_go_first(fleet: Fleet) -> None:
+    low, middle, high = (fleet.order(priority=priority) for priority in (0, 5, 9))
+    fleet.worker()
+    soon(lambda: fleet.is_done(low, middle, high), "all are done")
+    assert [one.id for one in fleet.begun()] == [high, middle, low]
+
+
+def test_concurrency_is_each_processs_own_and_is_shared_by_its_engines(fleet: Fleet) -> None:
+    ids = [fleet.order(account, engine=engine, wait=[0]) for account in "abcd" for engine in ("motion", "other")]
+    one = fleet.worker("motion", "other", concurrency=1)
+    three = fleet.worker("motion", "other", concurrency=3)
+    soon(lambda: len(fleet.begun()) == 4, "all slots are taken")
+    assert Counter(done.pid for done in fleet.begun()) == {one.pid: 1, three.pid: 3}
+    waiting = [id for id in ids if not fleet.begun(id)]
+    assert {fleet.status(id) for id in waiting} == {"ENQUEUED"}, "where any other worker can take them"
+    for id in ids:
+        fleet.release(id, 0)
+    soon(lambda: fleet.is_done(*ids), "all are done")
+    assert max(Counter(done.id for done in fleet.begun()).values()) == 1
+
+
+def test_what_no_worker_has_the_engine_for_waits_until_one_has(fleet: Fleet) -> None:
+    waiting, other = fleet.order(engine="rare"), fleet.order()
+    fleet.worker("motion")
+    soon(lambda: fleet.is_done(other), "the other one is done")
+    assert fleet.status(waiting) == "ENQUEUED"
+    fleet.worker("rare")
+    soon(lambda: fleet.is_done(waiting), "it is done")
+
+
+def test_a_worker_that_drains_ends_its_step_and_hands_the_rest_back_and_that_is_no_death(fleet: Fleet) -> None:
+    id = fleet.order(steps=2, wait=[0, 1])
+    fleet.release(id, 0)
+    for number in range(MOST_DEATHS + 1):
+        worker = fleet.worker(drain=0.0)
+        soon(lambda number=number: len(fleet.begun(id)) == number + 2, "the second step is begun")  # type: ignore[misc]
+        worker.terminate()
+        worker.join()
+        assert worker.exitcode == 0
+        assert fleet.status(id) == "ENQUEUED"
+    worker = fleet.worker(drain=20.0)
+    soon(lambda: len(fleet.begun(id)) == MOST_DEATHS + 3, "the second step is begun")
+    later = fleet.order()
+    worker.terminate()
+    fleet.release(id, 1)
+    worker.join()
+    assert worker.exitcode == 0
+    assert not fleet.begun(later), "nothing is taken once the end is asked for"
+    fleet.worker()
+    soon(lambda: fleet.is_done(id, later), "both are done")
+    assert fleet.ended(id) == ""
+    starts = [one.start for one in fleet.begun(id) if one.step == 1]
+    assert starts == list(range(1, MOST_DEATHS + 3)), "no two runs have the same start, and a step that ended stays so"
+
+
+def test_webhooks_are_delivered_by_whichever_worker_and_wait_without_one(fleet: Fleet) -> None:
+    with fleet.database.begin() as connection:
+        fleet.workflows.enqueue_webhook(connection, 7, 1, 0.0, "a")
+        fleet.workflows.enqueue_webhook(connection, 8, 1, 3600.0, "a")
+    fleet.worker()
+    soon(fleet.begun, "it is delivered")
+    assert [one.id for one in fleet.begun()] == ["webhook 7"]
+    assert list(fleet.workflows.lost_webhooks([(7, 2), (8, 1)])) == [(7, 2)]
+
+
+def test_a_worker_that_was_frozen_and_taken_for_dead_writes_nothing_and_takes_new_work(fleet: Fleet) -> None:
+    id = fleet.order(steps=2, wait=[0])
+    frozen = fleet.worker(concurrency=1)
+    soon(fleet.begun, "the first step is begun")
+    assert frozen.pid
+    os.kill(frozen.pid, signal.SIGSTOP)
+    lose_lock(fleet, frozen.pid)
+    other = fleet.worker()
+    soon(lambda: len(fleet.begun()) == 2, "the other one takes over")
+    os.kill(frozen.pid, signal.SIGCONT)
+    fleet.release(id, 0)
+    soon(lambda: fleet.is_done(id), "it is done")
+    assert [(one.step, one.pid) for one in fleet.begun()] == [(0, frozen.pid), (0, other.pid), (1, other.pid)]
+    fleet.kill(other)
+    new = fleet.order()
+    soon(lambda: fleet.is_done(new), "the frozen one goes on with other work")
+    assert fleet.begun(new)[0].pid == frozen.pid
+
+
+def lose_lock(fleet: Fleet, pid: int) -> None:
+    """As a network that is cut does it; a lock on a file goes with its process only: there it is taken away."""
+    if fleet.url.startswith("sqlite"):
+        (lock,) = (Path(fleet.url.partition("///")[2]).parent / "workers").glob(f"*-{pid}-*")
+        lock.unlink()
+        return
+    with psycopg.connect(fleet.url, autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s", (f"%-{pid}-%",)
+        )
+        assert ended.fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("mysql://host/name", "must be postgresql"),
+        ("postgresql://host", "must name the database"),
+        ("nonsense", "must be postgresql"),
+    ],
+)
+def test_an_address_of_another_database_is_a_sentence(given: str, why: str) -> None:
+    with pytest.raises(CallerError, match=why):
+        database_address(given)
+
+
+def test_addresses_of_postgres_are_read_in_all_their_forms() -> None:
+    forms = ("postgres://u:p@h:1/d", "postgresql://u:p@h:1/d", "postgresql+psycopg://u:p@h:1/d")
+    read = {database_address(form) for form in forms}
+    assert len(read) == 1
+    url = sa.make_url(read.pop())
+    assert (url.drivername, url.username, url.password, url.port, url.database) == ("postgresql", "u", "p", 1, "d")
+    assert "tcp_keepalives_idle" in str(url.query["options"])
+    kept = sa.make_url(database_address("postgresql:///d?options=-c%20search_path%3Dx&connect_timeout=3"))
+    assert kept.query["connect_timeout"] == "3"
+    assert str(kept.query["options"]).endswith("-c search_path=x")

@@ -1,0 +1,287 @@
+"""`longtake top`: what it reads, what it shows, and that it fits the terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from longtake.orders import Order
+from longtake.records import Generation, Records, WorkerRow, migrate, open_database
+from longtake.top import top
+from longtake.top.drawing import drawn
+from longtake.top.overview import Overview, QueueLine, RunningLine, WorkerLine, overview
+from longtake.workflows import Workflows, migrate_workflows
+from longtake.workflows.recovery import _table
+
+HOLDS = """
+import sys
+from longtake.workflows import locks_of
+locks = locks_of(sys.argv[1])
+locks.hold(sys.argv[2])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+class Place:
+    """A database with workers and generations in it, which nobody renders."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.data = folder
+        migrate_workflows(url)
+        self.database = open_database(url)
+        migrate(self.database)
+        self.workflows = Workflows(url)
+        self.workflows.open_queues(["motion", "diffusion"])
+        self.records = Records(self.database, self.workflows.enqueue)
+
+    def close(self) -> None:
+        self.workflows.close()
+        self.database.dispose()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"LONGTAKE_DATABASE_URL": self.url, "LONGTAKE_DATA": str(self.data / "no-such-folder")}
+
+    def top(self, *arguments: str) -> Result:
+        return CliRunner().invoke(top, arguments, env=self.variables, catch_exceptions=False)
+
+    def seen(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(self.top("--json").output))
+
+    def worker(self, id: str, *, slots: int = 2, engine: str = "motion") -> None:
+        self.records.workers.add(WorkerRow(id, "a-host", 4711, (engine,), slots, time.time() - 3700))
+
+    def order(self, *, engine: str = "motion", account: str = "acme", ago: float = 0.0) -> str:
+        at = time.time() - ago
+        generation = Generation(
+            id=str(uuid.uuid4()),
+            account=account,
+            key_id="k",
+            wire="native",
+            request={},
+            order=Order(prompt="a boat"),
+            engine=engine,
+            credits=1.0,
+            created_at=at,
+            updated_at=at,
+        )
+        return self.records.submit(generation).id
+
+    def run(self, id: str, worker: str, progress: float) -> None:
+        """As if `worker` rendered it."""
+        self.records.start(id, 1)
+        self.records.report(id, 1, "render", progress)
+        table = _table(self.database.dialect)
+        mine = sa.update(table).where(table.c.workflow_uuid == f"{id}.1")
+        with self.database.begin() as connection:
+            assert connection.execute(mine.values(status="PENDING", executor_id=worker, owner_xid="x")).rowcount == 1
+
+
+@pytest.fixture
+def place(database_url: str, tmp_path: Path) -> Iterator[Place]:
+    with closing(Place(database_url, tmp_path)) as place:
+        yield place
+
+
+@contextmanager
+def alive(url: str, id: str) -> Iterator[None]:
+    """A process that holds this worker's lock."""
+    command = [sys.executable, "-c", HOLDS, url, id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.kill()
+
+
+def test_it_tells_what_stands_in_the_database(place: Place) -> None:
+    place.worker("lives")
+    place.worker("died", slots=1, engine="diffusion")
+    first, second = place.order(ago=50), place.order(account="others")
+    place.order(engine="diffusion", ago=90)
+    place.order(engine="diffusion", ago=20)
+    place.run(first, "lives", 0.25)
+    place.records.start(second, 1)  # begun, and no worker runs it now
+    for kind in ("world", "fault", "cancelled"):
+        place.records.fail(place.order(), "a reason", kind)
+    with alive(place.url, "lives"):
+        seen = place.seen()
+    assert {one["id"]: (one["alive"], one["slots_used"], one["slots"]) for one in seen["workers"]} == {
+        "lives": (True, 1, 2),
+        "died": (False, 0, 1),
+    }
+    assert all(3700 <= one["up_seconds"] < 3800 for one in seen["workers"])
+    diffusion, motion = seen["queues"]
+    assert (diffusion["engine"], diffusion["waiting"], diffusion["running"]) == ("diffusion", 2, 0)
+    assert 90 <= diffusion["oldest_seconds"] < 150
+    assert (motion["waiting"], motion["oldest_seconds"], motion["running"]) == (0, 0, 2)
+    assert (motion["ended_last_minute"], motion["failed_last_hour"]) == (3, 2)
+    rows = {one["id"]: one for one in seen["running"]}
+    assert (rows[first]["stage"], rows[first]["progress"]) == ("render", 0.25)
+    assert (rows[first]["attempt"], rows[first]["worker"]) == (1, "lives")
+    assert (rows[second]["account"], rows[second]["attempt"], rows[second]["worker"]) == ("others", None, None)
+
+
+def test_a_worker_that_dies_is_marked_at_the_next_look(place: Place) -> None:
+    place.worker("lives")
+    with alive(place.url, "lives"):
+        assert place.seen()["workers"][0]["alive"]
+    while place.seen()["workers"][0]["alive"]:  # Postgres notices by itself, a moment later
+        pass
+    assert "DEAD" in place.top("--once").output
+
+
+def test_an_empty_house_says_so(place: Place) -> None:
+    answer = place.top("--once")
+    assert answer.exit_code == 0
+    for words in ("no worker: nothing is rendered", "no engine", "nothing"):
+        assert words in answer.output
+
+
+def test_where_there_is_no_server_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    variables = {"LONGTAKE_DATA": str(tmp_path / "none"), "LONGTAKE_DATABASE_URL": None}
+    answer = CliRunner().invoke(top, ["--once"], env=variables)
+    assert "there is no database" in str(answer.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_nobody_is_a_sentence(empty_database_url: str, tmp_path: Path) -> None:
+    variables = {"LONGTAKE_DATABASE_URL": empty_database_url, "LONGTAKE_DATA": str(tmp_path)}
+    answer = CliRunner().invoke(top, ["--once"], env=variables)
+    assert "no tables of this version" in str(answer.exception)
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from longtake.top.command import _address
+
+    monkeypatch.setenv("LONGTAKE_DATABASE_URL", "postgresql+psycopg://me:secret@db.internal:5432/films?sslmode=require")
+    assert _address(None)[1] == "postgresql://db.internal/films"
+
+
+# ---- as a picture
+
+MANY = Overview(
+    at=1.7e9,
+    workers=tuple(
+        WorkerLine(f"render-{n}-41{n:02}-9f3a0c1d", f"render-{n}", 4100 + n, ("motion",), n % 3, 2, 977.0 * n, n != 7)
+        for n in range(40)
+    ),
+    queues=tuple(QueueLine(f"engine-{n}", 100 * n, 60.0 * n, n, n, n % 2) for n in range(9)),
+    running=tuple(
+        RunningLine(str(uuid.UUID(int=n)), f"an-account-{n}" * 3, "motion", "measure", n / 90, 41.0 * n, 1, "w")
+        for n in range(90)
+    ),
+)
+
+
+def picture(seen: Overview, width: int, height: int) -> list[str]:
+    console = Console(width=width, height=height, file=StringIO(), record=True, force_terminal=True)
+    console.print(drawn(seen, width=width, height=height, source="postgresql://db/longtake", hint="q leaves"))
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40), (60, 16), (250, 70)])
+def test_it_fits_the_terminal_and_counts_what_does_not(width: int, height: int) -> None:
+    lines = picture(MANY, width, height)
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    left_out = [int(line.split()[1]) for line in lines if line.startswith("+ ")]
+    shown = sum(line.startswith(("render-", "engine-", "00000000")) for line in lines)
+    assert sum(left_out) + shown == len(MANY.workers) + len(MANY.queues) + len(MANY.running)
+    assert "DEAD" in next(line for line in lines if line.startswith("render-"))  # ahead of those that are well
+
+
+def test_what_is_there_is_all_shown_where_there_is_room() -> None:
+    assert not [line for line in picture(MANY, 140, 200) if line.startswith("+ ")]
+
+
+def test_names_can_not_command_the_terminal() -> None:
+    nasty = RunningLine("0" * 36, "[red]a\x1b]0;title\x07[/red]", "motion", "render", 0.5, 1.0, 1, None)
+    (line,) = [line for line in picture(Overview(0.0, (), (), (nasty,)), 140, 24) if line.startswith("0000")]
+    assert "[red]a" in line
+    assert "\x1b]" not in line
+    assert "\x07" not in line
+
+
+def test_times_read_at_a_glance() -> None:
+    ages = (0.4, 59, 60, 187, 7500, 356_400, -1)
+    workers = tuple(WorkerLine(f"w{n}", "h", 1, ("motion",), 0, 1, age, True) for n, age in enumerate(ages))
+    lines = {
+        line.split()[0]: line.split()[-2] for line in picture(Overview(0, workers, (), ()), 80, 40) if "alive" in line
+    }
+    assert lines == {"w0": "0s", "w1": "59s", "w2": "1m00s", "w3": "3m07s", "w4": "2h05m", "w5": "4d03h", "w6": "0s"}
+
+
+def test_a_clock_ahead_of_ours_gives_no_negative_times() -> None:
+    seen = overview(100.0, [WorkerRow("w", "h", 1, ("motion",), 1, 105.0)], {"w"}, {}, {"motion": (1, 103.0)}, [], {})
+    assert (seen.workers[0].up_seconds, seen.queues[0].oldest_seconds) == (0, 0)
+
+
+# ---- on a terminal
+
+
+def take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs us in the background has it ignored
+
+
+def on_a_terminal(variables: dict[str, str], until: Callable[[str], bool], keys: bytes) -> tuple[str, int, bool]:
+    """What is written before `keys` are pressed, the exit code, and whether the terminal is as it was."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    before = termios.tcgetattr(theirs)
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("LONGTAKE_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from longtake.top import top; top()"],
+        env={**environment, **variables, "TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
+    try:
+        written = ""
+        while not until(written):
+            if select.select([ours], [], [], 0.1)[0]:
+                written += os.read(ours, 65536).decode(errors="replace")
+            else:
+                assert process.poll() is None, written
+        os.write(ours, keys)
+        code = process.wait(timeout=30)
+        return written, code, termios.tcgetattr(theirs) == before
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("keys", [b"q", b"\x03"])
+def test_q_and_an_interrupt_leave_the_terminal_as_it_was(keys: bytes, place: Place) -> None:
+    place.worker("lives")
+    written, code, same = on_a_terminal(place.variables, lambda text: "RUNNING 0" in text, keys)
+    assert "WORKERS 1, 1 dead" in written
+    assert (code, same) == (0, True)
