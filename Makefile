@@ -11,7 +11,7 @@ NODE_CLIENTS := $(if $(shell command -v npm),tests/clients/node_modules/.install
 # The S3 server that tests start: what it needs can't live beside what we need.
 S3_SERVER := $(VENV)/s3-server
 
-.PHONY: help demo serve test check format bench bench-motion openapi lock clean
+.PHONY: help demo serve test faults check format bench bench-motion openapi lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,10 @@ serve: $(VENV)/.run  ## start the server (ARGS="--port 9000 --data DIR")
 
 test: $(VENV)/.dev $(S3_SERVER)/.installed $(NODE_CLIENTS)  ## run the tests (ARGS="-k seam")
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+faults: $(VENV)/.dev $(S3_SERVER)/.installed  ## kill, freeze and cut off a fleet for minutes, and count (ARGS="--seconds 240 --seed 7")
+	LONGTAKE_REQUIRE=faults $(BIN)/python -m pytest -n auto --dist loadfile tests/faults
+	$(BIN)/python -m tests.faults.chaos $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

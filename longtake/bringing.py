@@ -41,7 +41,7 @@ class Bringing:
             with work_file(self._store, f"fetched/{run.id}-{end}") as path:
                 fetch_patiently(self._fetcher, frame.url or "", path, lambda: tell("fetch", 0.0))
                 if frame.type == "image":
-                    return {"still": self._keep_still(path, run.key("stills", f"-{end}.png"), tell).to_json()}
+                    return {"still": self._keep_still(path, run.still(end), tell).to_json()}
                 owner, stem = f"url:{run.id}-{end}", run.key("sources", f"-{end}")
                 return {"footage": self._keep_footage(path, stem, owner, tell).to_json()}
         except CallerError as error:
@@ -64,6 +64,7 @@ class Bringing:
                     tell("fetch", 0.0)
                     file.write(chunk)
             made = self._keep_footage(path, run.footage_of(id), f"upload:{id}", tell)
+        tell("bring", 1.0)  # a run that slept and is over records nothing that may be gone by now
         kept = self._records.keep_brought(id, made.to_json())
         needed = set(keys_of(Footage.from_json(kept).timeline))
         for key in keys_of(made.timeline):

@@ -15,14 +15,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
+import structlog
+
 from longtake.confined import Confined
-from longtake.errors import ConflictError, FaultError, LongtakeError, MediaError, UnknownError, WorldError
+from longtake.errors import ConflictError, FaultError, LongtakeError, MediaError, StoreError, UnknownError, WorldError
 from longtake.media.export import KINDS, Kind, export
 from longtake.media.gif import check_gif
 from longtake.media.sheet import draw
 from longtake.records import Generation, Result
 from longtake.store import CHUNK_BYTES, Store
 
+log = structlog.get_logger("longtake.exports")
 Picture = Literal["thumbnail", "spritesheet"]
 PICTURES: Final[dict[Kind | Picture, str]] = {"thumbnail": "webp", "spritesheet": "jpg"}
 """What can be drawn of it → how its name ends."""
@@ -86,7 +89,11 @@ class Exports:
         with self._lock:
             if known := self._known.get((id, kind)):
                 return known
-            if self._store.size(_key(id, kind)) is not None:
+        is_there = self._store.size(_key(id, kind)) is not None  # far away that may take long: all others would wait
+        with self._lock:
+            if known := self._known.get((id, kind)):
+                return known
+            if is_there:
                 made.key.set_result(_key(id, kind))
                 return made
             if len(lane.waiting) >= lane.most_waiting:
@@ -132,8 +139,10 @@ class Exports:
                 key = self._made(conversion, lane.confined)
             except LongtakeError as error:
                 conversion.key.set_exception(error)
-            except Exception as error:
-                conversion.key.set_exception(FaultError(f"{type(error).__name__}: {error}"))
+            except Exception:
+                log.exception("fault", generation=conversion.id, kind=conversion.kind)
+                told = f"the video could not be converted to {conversion.kind}; the log tells more under its id"
+                conversion.key.set_exception(FaultError(told))
             else:
                 with self._lock:
                     del self._known[conversion.id, conversion.kind]
@@ -168,13 +177,16 @@ class Exports:
             raise UnknownError("there is no such video any more")
 
     def _local(self, video: str, folder: Path) -> Path:
-        """The video as a file of this machine."""
+        """The video as a file of this machine. Raises StoreError."""
         source = self._store.open(video)
         if isinstance(source, str):
             return Path(source)
-        with source, (folder / "video.mp4").open("wb") as file:
-            while data := source.read(CHUNK_BYTES):
-                file.write(data)
+        try:
+            with source, (folder / "video.mp4").open("wb") as file:
+                while data := source.read(CHUNK_BYTES):
+                    file.write(data)
+        except OSError as error:  # of this machine's disk: what the store raises is ours
+            raise StoreError(f"the video can't be fetched: {error.strerror}", retryable=True) from error
         return folder / "video.mp4"
 
     def _forget_failures(self, most: int) -> None:

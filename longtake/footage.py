@@ -105,17 +105,27 @@ class Run:
         """Where something is kept that was encoded again to match the other side of a bridge."""
         return self.key("sources", f"-match-{what}.mp4")
 
+    def still(self, end: str) -> str:
+        """Where the image at an end, `frame0` or `frame1`, is kept while the new part is rendered."""
+        return self.key("stills", f"-{end}.png")
+
     def footage_of(self, upload: str) -> str:
         """How the names begin of what an upload is made into: many generations may use it."""
         return f"sources/{upload}/{self.id}-{self.attempt}-{self.start}"
 
     def forget(self, store: Store, kept: Collection[str] = ()) -> None:
         """Removes what this run has made, and those before it, but what is `kept`. Later ones' is theirs."""
-        for kind in KINDS:
-            for key in list(store.keys(f"{kind}/{self.id}")):
+        kinds: tuple[str, ...] = KINDS
+        gone = list[str]()
+        if (self.attempt, self.start) == (1, 1) and self.key("videos", ".mp4") in kept:
+            # the first run of all, and it came to its end: it made one video, one poster, and stills of known names
+            kinds, gone = ("segments", "sources", "live"), [self.still(end) for end in ("frame0", "frame1")]
+        for kind in kinds:
+            for key in store.keys(f"{kind}/{self.id}"):
                 run = run_of(key)
-                if run is not None and run <= (self.attempt, self.start) and key not in kept:
-                    store.delete(key)
+                if run is not None and run <= (self.attempt, self.start):
+                    gone.append(key)
+        store.delete_many(set(gone).difference(kept))
 
 
 def run_of(key: str) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PAGE: Final = 1000
 """Keys that the database is asked after at once."""
 AT_ONCE: Final = 8
-"""Objects that are deleted at the same time: far away each takes a while."""
+"""Objects that are deleted at the same time, where not all of a page could be with one request."""
 DAY_SECONDS: Final = 86400.0
 
 
@@ -141,7 +141,7 @@ class Collector:
             while page := list(islice(old, PAGE)):
                 needed = self._needs.of([one.key for one in page])
                 gone = [one for one in page if one.key not in needed]
-                for one, is_gone in zip(gone, pool.map(self._delete, gone), strict=True):
+                for one, is_gone in zip(gone, self._deleted(gone, pool), strict=True):
                     self._count(one, is_gone)
                 self._look(self._report)
 
@@ -154,10 +154,18 @@ class Collector:
             elif one.modified_at < before:
                 yield one
 
-    def _delete(self, one: Listed) -> bool:
+    def _deleted(self, page: Sequence[Listed], pool: ThreadPoolExecutor) -> Iterable[bool]:
+        """Whether each is gone: all with one request; where that fails one by one, to tell those that are stuck."""
         try:
             if not self._dry_run:
-                self._store.delete(one.key)
+                self._store.delete_many(one.key for one in page)
+        except StoreError:
+            return pool.map(self._delete, page)
+        return [True] * len(page)
+
+    def _delete(self, one: Listed) -> bool:
+        try:
+            self._store.delete(one.key)
         except StoreError:
             log.warning("the object %s is left over", one.key, exc_info=True)
             return False

@@ -82,7 +82,7 @@ def match_sound(
     shown = (*before.touched(0, stop), *after.touched(start, after.num_frames))
     segments = (replace(part, start=a, stop=b, key_frames=tuple(sorted({0, a}))) for part, a, b in shown)
     both = replace(before, segments=tuple(segments))  # to be heard, not seen
-    made, remarks = _match(run, both, store, partial(tell, "bring", 1.0))
+    made, remarks = _match(run, "sound", both, store, partial(tell, "bring", 1.0))
     return with_sounds(before, made), with_sounds(after, made), remarks
 
 
@@ -105,7 +105,7 @@ def _in_one_coding(
     run: Run, timeline: Timeline, store: Store, look: Look
 ) -> Iterator[tuple[Timeline, tuple[str, ...]]]:
     """The timeline with sound of one coding for as long as this lasts: bridges of before `match_sound` have two."""
-    made, remarks = _match(run, timeline, store, look)
+    made, remarks = _match(run, "joined", timeline, store, look)
     try:
         yield with_sounds(timeline, made), remarks
     finally:
@@ -113,12 +113,14 @@ def _in_one_coding(
             store.delete(sound.key)
 
 
-def _match(run: Run, timeline: Timeline, store: Store, alive: Look) -> tuple[dict[str, Sound], tuple[str, ...]]:
-    """What was encoded again, as `with_sounds` takes it, and what is to be said of it."""
+def _match(
+    run: Run, what: str, timeline: Timeline, store: Store, alive: Look
+) -> tuple[dict[str, Sound], tuple[str, ...]]:
+    """What was encoded again, as `with_sounds` takes it, and what is to be said of it. `what`: how it is called."""
     track, made = sound_track(timeline, store.open), {}
     for number, unlike in enumerate(unlike_sounds(timeline, track) if track else ()):
         assert track is not None
-        key = run.matched(f"sound-{number}")
+        key = run.matched(f"{what}-{number}")
         with work_file(store, key) as path:
             start = code_alike(track, unlike, store.open, path, alive)
             if start is not None:

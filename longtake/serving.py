@@ -39,6 +39,10 @@ CHILD_DRAIN_SECONDS = 1.0
 """Who ends a server of his own does not want to wait: the step is done again at the next start."""
 PARENTLESS_SECONDS = 2.0
 """Within so long a worker whose parent has died gives back what it had begun, and is gone."""
+LATE_SECONDS = 5.0
+"""So much longer than it was given to drain a worker may take to give back what it had begun, or to begin."""
+PARENT_GONE = b"\0"
+"""Beside the numbers of signals, of which none is 0."""
 ANSWER_SECONDS = 10
 """How long what was asked of a front before its end was asked for may take to be answered."""
 BACKLOG = 4096
@@ -119,7 +123,8 @@ def work(house: House, *, able: Sequence[str] = (), concurrency: int = 1, parent
     """Renders until it is told to stop, or until the parent's end of standard input closes: then the parent is gone.
 
     Told so (SIGTERM, SIGINT) it lets what it does come to a step's end, gives the rest back to the queue, and ends
-    with 0; told once more, at once. Raises CallerError for an engine that there is not.
+    with 0; told once more, at once, unless it has a parent: whoever ends both tells it twice. Raises CallerError for
+    an engine that there is not.
     """
     # A thread that waits on a lock sleeps through a signal that came just before, or to another thread; not through
     # the byte that each signal writes here.
@@ -138,16 +143,36 @@ def work(house: House, *, able: Sequence[str] = (), concurrency: int = 1, parent
     executor = back(house, able=able, concurrency=concurrency)
     metrics.set_slots(concurrency)
     port = _show_metrics(house.settings, executor)
+    begun = threading.Event()
+    for number in (signal.SIGTERM,) if parent_on_stdin else (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _end_unless(begun))
     executor.start()
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    if not parent_on_stdin:
-        signal.signal(signal.SIGINT, lambda *_: None)
+    begun.set()
     log.info("worker ready", pid=os.getpid(), worker=executor.id, **({"metrics_port": port} if port else {}))
     os.read(heard, 1)
     seconds = _drain_seconds(house.settings, WORKER_DRAIN_SECONDS)
     threading.Thread(target=_drain, args=(executor, 0.0 if gone.is_set() else seconds), daemon=True).start()
-    select.select([heard], [], [], PARENTLESS_SECONDS if gone.is_set() else None)
+    _wait(heard, PARENTLESS_SECONDS if gone.is_set() else seconds + LATE_SECONDS, told_once=parent_on_stdin)
     os._exit(0)
+
+
+def _end_unless(begun: threading.Event) -> None:
+    """Told to end while it begins: it goes on to where it can give back what it took, unless that never comes."""
+    if not begun.is_set():
+        timer = threading.Timer(LATE_SECONDS, lambda: None if begun.is_set() else os._exit(0))
+        timer.daemon = True
+        timer.start()
+
+
+def _wait(heard: int, seconds: float, *, told_once: bool) -> None:
+    """Until it is told to end at once, or so long: what drains may hang with the database.
+
+    `told_once`: signals don't count, only the parent's end.
+    """
+    deadline = time.monotonic() + seconds
+    while select.select([heard], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if not told_once or PARENT_GONE in os.read(heard, 64):
+            return
 
 
 def _drain(executor: Executor, seconds: float) -> None:
@@ -232,7 +257,7 @@ class WorkerChild:
 def _end_with_parent(gone: threading.Event, told: int) -> None:
     sys.stdin.buffer.read()
     gone.set()
-    os.write(told, b"\0")
+    os.write(told, PARENT_GONE)
     # Where it has not begun, or is draining: nobody waits for it any more.
     time.sleep(PARENTLESS_SECONDS)
     os._exit(0)

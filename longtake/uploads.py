@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from longtake.confined import Confined, seconds_for
-from longtake.errors import MediaError, OrderError, StoreError
+from longtake.errors import DatabaseError, MediaError, OrderError, StoreError
 from longtake.fetch import FetchRules, decode_data
 from longtake.incoming import Incoming, PartialFile
 from longtake.media.probe import is_video, probe
@@ -91,10 +91,16 @@ class Uploads:
 
     @contextmanager
     def _for_an_order(self, account: str) -> Iterator[list[str]]:
-        """A list for the ids of uploads that are kept for an order: those in it at the end are forgotten."""
+        """A list for the ids of uploads that are kept for an order: those in it at the end are forgotten.
+
+        Not where the database went away: the order may have been taken, and only the answer lost.
+        """
         ids: list[str] = []
         try:
             yield ids
+        except DatabaseError:
+            ids.clear()
+            raise
         finally:
             for id in ids:
                 self.forget_upload(id, account)
@@ -121,8 +127,7 @@ class Uploads:
         id: str | None = None,
     ) -> Upload:
         upload = keep(id or str(uuid.uuid4()), account, path, sha256)
-        self._records.add_upload(upload)
-        return upload
+        return self._records.add_upload(upload)
 
     def _keep_image(self, id: str, account: str, path: Path, sha256: str) -> Upload:
         num_bytes, upright = path.stat().st_size, path.with_suffix(".upright")

@@ -8,25 +8,38 @@ stretches, at the same addresses.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
-from longtake.errors import FaultError, UnknownError
+import structlog
+
+from longtake.errors import FaultError, StoreError, UnknownError
 from longtake.footage import Run, run_of
 from longtake.media.fragments import Fragments, stretches
+from longtake.media.packets import ParameterSets
 from longtake.planning import Plan
 from longtake.records import Generation
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 
+log = structlog.get_logger("longtake.watching")
 PLAYABLE = ("h264", "hevc", "vp9")
 """Codecs that HLS players take."""
 LEAST_TARGET = Fraction(2)
 MOST_SECONDS = 30
 """Of one part: it is put together in memory."""
+SAME_SECONDS: Final = 1.0
+"""How long it is taken for granted whether a video that is rendered can be watched."""
+MOST_ASKED: Final = 1000
+"""Videos of which that is known."""
+_parameter_sets: Final[WeakKeyDictionary[Store, ParameterSets]] = WeakKeyDictionary()
 
 
 class Live:
@@ -45,23 +58,38 @@ class Live:
         """What is there already can be watched from now on. `tail` and `lead` are what is encoded again at the cuts,
         `done` the pieces of the new part that are there.
 
-        Where an earlier run has published groups, they stay until this one has more: its frames are the same.
+        Where an earlier run has published groups, they stay until this one has more: its frames are the same. Once
+        the store fails, nothing more of this run is published: it is rendered for whoever waits for it.
         """
         self._run, self._store = run, store
         format, head, rest = plan.outline.format, plan.head, plan.rest
         self._shown = Timeline(format, (*(head.segments if head else ()), *((tail,) if tail else ()), *done))
         self._rest = Timeline(format, (*((lead,) if lead else ()), *(rest.segments if rest else ())))
         self._num_groups = 0
-        earlier = _read(run.id, run.attempt, store)
-        self._published = earlier.shown.num_frames if earlier else -1
-        self._write()
+        self._published, self._is_given_up = -1, False
+        with self._until_it_fails():
+            earlier = _read(run.id, run.attempt, store)
+            self._published = earlier.shown.num_frames if earlier else -1
+            self._write()
 
     def publish(self, group: bytes, num_frames: int) -> None:
+        """Raises nothing of the store's."""
+        if self._is_given_up:
+            return
         key = self._run.key("live", f"-{self._num_groups:05}.mp4")
-        self._store.put(key, group)
-        self._num_groups += 1
-        self._shown += Timeline(self._shown.format, (Segment(self._run.id, key, 0, num_frames, (0,)),))
-        self._write()
+        with self._until_it_fails():
+            self._store.put(key, group)
+            self._num_groups += 1
+            self._shown += Timeline(self._shown.format, (Segment(self._run.id, key, 0, num_frames, (0,)),))
+            self._write()
+
+    @contextmanager
+    def _until_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            self._is_given_up = True
+            log.warning("no more of it can be watched while it is rendered", generation=self._run.id, why=str(error))
 
     def _write(self) -> None:
         if self._shown.num_frames > self._published:
@@ -122,7 +150,8 @@ class Watch:
         found = next((s for s in stretches(self.shown) if name == f"{s.start}-{s.stop}.m4s"), None)
         if not whole.segments or not (found or name == "header.mp4"):
             raise UnknownError("there is no such part of the video")
-        fragments = Fragments(whole, store.open, ours=not self.is_whole)
+        known = _parameter_sets.setdefault(store, ParameterSets())
+        fragments = Fragments(whole, store.open, ours=not self.is_whole, known=known)
         return fragments.fragment(found.start, found.stop) if found else fragments.header()
 
 
@@ -146,6 +175,35 @@ def is_watchable(generation: Generation, store: Store) -> bool:
         return bool(Watch.of(generation, store))
     except UnknownError:
         return False
+
+
+class Watchable:
+    """`is_watchable`, for who asks again and again: of what is rendered the store is asked once a second.
+
+    For any number of threads at a time.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._told: OrderedDict[tuple[str, int], tuple[float, bool]] = OrderedDict()
+        """By id and attempt: until when what holds."""
+
+    def __call__(self, generation: Generation) -> bool:
+        if generation.state != "dreaming":
+            return is_watchable(generation, self._store)
+        name = generation.id, generation.attempt
+        with self._lock:
+            until, answer = self._told.get(name, (0.0, False))
+        if time.monotonic() < until:
+            return answer
+        answer = is_watchable(generation, self._store)
+        with self._lock:
+            self._told[name] = time.monotonic() + SAME_SECONDS, answer
+            self._told.move_to_end(name)
+            if len(self._told) > MOST_ASKED:
+                self._told.popitem(last=False)
+        return answer
 
 
 def _read(id: str, attempt: int, store: Store) -> Watch | None:

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
@@ -35,7 +34,11 @@ from longtake.workflows import Step, Workflows
 log = structlog.get_logger("longtake.worker")
 REPORT_SECONDS = 0.1
 """Progress is written, and a cancel noticed, this often at most."""
+AWAY_SECONDS = 5.0
+"""Where the database was away, nothing is said for so long: a try lasts until it gives up connecting."""
 SWEEP_SECONDS = 30.0
+GIVEN_UP = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+"""Ends of a webhook's workflow that another would only come to again: it has killed its workers."""
 LAST_START = sys.maxsize
 STAGES = {"fetch": (0.0, 0.0), "bring": (0.0, 0.05), "render": (0.05, 0.95), "measure": (0.05, 0.95)}
 STAGES |= {"sound": (0.95, 0.96), "splice": (0.96, 0.96)}
@@ -218,6 +221,10 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
     for id, attempt, why in workflows.lost(records.unfinished()):
         if why == "OUTDATED":
             done = records.begin_anew(id, attempt)
+            try:
+                workflows.withdraw(id, attempt)
+            except Exception:  # it waits for nobody, and holds up others a little
+                log.exception("could not withdraw", generation=id)
         else:
             reason = f"a fault of ours: its workflow was lost ({why.lower()})"
             done = records.fail(id, reason, "fault", attempt=attempt)
@@ -226,9 +233,12 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
         if done:
             log.error("lost", generation=id, attempt=attempt, workflow=why)
     records.webhooks.forget_old()
-    for number, turn in workflows.lost_webhooks(records.webhooks.on_their_way()):
-        records.webhooks.begin_anew(number, turn)
-        log.warning("lost", webhook=number, turn=turn)
+    for number, turn, why in workflows.lost_webhooks(records.webhooks.on_their_way()):
+        if why in GIVEN_UP:
+            records.webhooks.give_up(number, turn, f"a fault of ours: its workflow was lost ({why.lower()})")
+        else:
+            records.webhooks.begin_anew(number, turn)
+        log.warning("lost", webhook=number, turn=turn, workflow=why)
 
 
 def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
@@ -260,8 +270,10 @@ def _tell(records: Records, generation: Generation, last: dict[str, float], stag
     if now - last.get(stage, -REPORT_SECONDS) >= REPORT_SECONDS:
         last[stage] = now
         begin, end = STAGES[stage]
-        with suppress(DatabaseError):  # it is said, and a cancel heard, when the database is back
+        try:
             records.report(generation.id, generation.attempt, stage, begin + (end - begin) * part)
+        except DatabaseError:  # it is said, and a cancel heard, when the database is back: frames are made meanwhile
+            last[stage] = time.monotonic() + AWAY_SECONDS
 
 
 def _timed(step: Step, generation: Generation, timings: dict[str, float]) -> Do:

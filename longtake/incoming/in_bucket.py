@@ -94,16 +94,24 @@ class BucketFile(PartialFile):
         """Fetched from the bucket. Raises StoreError where another front has ended the upload meanwhile."""
         path = self._piece.with_suffix(".whole")
         try:
-            with path.open("wb") as file, ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
-                for _ in pool.map(lambda piece: self._fetch(piece, file.fileno()), self._pieces()):
-                    pass
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise StoreError(f"could not put together what came: {error.strerror}", retryable=True) from error
-        try:
+            self._put_together(path)
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def _put_together(self, path: Path) -> None:
+        pieces = self._pieces()
+        if _size(pieces) < self.size:
+            raise self._gone()
+        try:
+            with path.open("wb") as file, ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
+                for _ in pool.map(lambda piece: self._fetch(piece, file.fileno()), pieces):
+                    pass
+        except OSError as error:
+            raise StoreError(f"could not put together what came: {error.strerror}", retryable=True) from error
+
+    def _gone(self) -> StoreError:
+        return StoreError(f"upload {self._id} is being finished or ended elsewhere", retryable=True)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -126,7 +134,7 @@ class BucketFile(PartialFile):
             for chunk in self._store.stream(piece.key, piece.start - piece.at, piece.stop - piece.at):
                 place += os.pwrite(descriptor, chunk, place)
         except UnknownError:
-            raise StoreError(f"upload {self._id} is being finished or ended elsewhere", retryable=True) from None
+            raise self._gone() from None
 
     def _pieces(self) -> list[Piece]:
         return _chain(self._store.listed(f"{_PIECES}/{self._id}"))

@@ -19,7 +19,7 @@ from av.container import OutputContainer
 
 from longtake.media.encode import GOP_SECONDS, parameter_sets
 from longtake.media.objects import Opener, open_segment
-from longtake.media.packets import Clock, Headers, packets_of
+from longtake.media.packets import Clock, Headers, ParameterSets, packets_of
 from longtake.media.sound import SoundTrack, sound_track
 from longtake.timeline import Segment, Timeline
 
@@ -70,12 +70,20 @@ def _spaced(segment: Segment, entries: list[int], timeline: Timeline) -> Iterato
 class Fragments:
     """The bytes of a timeline's stretches, and of the header that goes with all of them."""
 
-    def __init__(self, timeline: Timeline, open_object: Opener, *, ours: bool = False) -> None:
-        """`ours`: segments that we encode will come to stand in the timeline, so its header has to suit them too."""
+    def __init__(
+        self,
+        timeline: Timeline,
+        open_object: Opener,
+        *,
+        ours: bool = False,
+        known: ParameterSets | None = None,
+    ) -> None:
+        """`ours`: segments that we encode will come to stand in the timeline, so its header has to suit them too.
+        `known`: the parameter sets of the store's objects that were looked at before."""
         self._timeline = timeline
         self._open_object = open_object
         self._clock = Clock(timeline)
-        self._headers = Headers(timeline, open_object, (parameter_sets(timeline.format),) if ours else ())
+        self._headers = Headers(timeline, open_object, (parameter_sets(timeline.format),) if ours else (), known)
         self._sound = sound_track(timeline, open_object)
 
     def header(self) -> bytes:

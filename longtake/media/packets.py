@@ -6,6 +6,7 @@ in order, less one delay for the whole timeline that lets no frame be shown befo
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -13,6 +14,7 @@ from heapq import merge
 from itertools import groupby
 from math import floor, lcm
 from operator import attrgetter
+from threading import Lock
 from typing import Any, Final
 
 import av
@@ -25,11 +27,17 @@ from longtake.media.objects import Opener, OpenObject, open_segment
 from longtake.media.output import with_data
 from longtake.media.rates import FINEST
 from longtake.timeline import Segment, Timeline
+from longtake.video import VideoFormat
 
 MOST_TIMESCALE: Final = 2**31 - 1
 """Units a second that an MP4 can count in."""
 TURN_SECONDS: Final = Fraction(1, 2)
 """Of one stream's packets together, where there are several."""
+
+LIVE: Final = "live/"
+"""How the keys begin of groups that are published while their video is rendered: all by one encoder."""
+MOST_KNOWN: Final = 1000
+"""Objects whose parameter sets are kept, a hundred bytes or so each."""
 
 CRA: Final = 21
 BLA_N_LP: Final = 18
@@ -62,27 +70,57 @@ class Clock:
         return max(self.ticks(segment, k, min(k + segment.reorder, last)) for k in range(last))
 
 
+class ParameterSets:
+    """The parameter sets of a store's objects, as they were found: objects never change, so each is opened once.
+
+    For any number of threads at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._known: OrderedDict[str, bytes] = OrderedDict()
+        """By key; the latest used last."""
+
+    def of(self, segment: Segment, format: VideoFormat, open_object: Opener) -> bytes:
+        """Those of the segment's object. Raises as `open_segment` where it has to be opened."""
+        with self._lock:
+            if segment.key in self._known:
+                self._known.move_to_end(segment.key)
+                return self._known[segment.key]
+        with open_segment(open_object, segment, format) as source:
+            found = source.parameter_sets
+        with self._lock:
+            self._known[segment.key] = found
+            if len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+        return found
+
+
 class Headers:
     """The parameter sets of all objects: in the file's header, or ahead of each key frame where one can't hold them."""
 
-    def __init__(self, timeline: Timeline, open_object: Opener, others: Iterable[bytes] = ()) -> None:
-        """`others` are the records of segments that will come to stand in the timeline."""
+    def __init__(
+        self,
+        timeline: Timeline,
+        open_object: Opener,
+        others: Iterable[bytes] = (),
+        known: ParameterSets | None = None,
+    ) -> None:
+        """`others` are the records of segments that will come to stand in the timeline; `known` those that were looked
+        at before, of the same store."""
         self._codec = timeline.format.coding.codec
         self._record: bytes | None = None
         self._in_band: dict[str, bytes] = {}
         different = {segment.key: segment for segment in timeline.segments}
-        if len(different) > 1 or others:
-            self._look_at(different, timeline, open_object, others)
+        if self._codec != "vp9" and (len(different) > 1 or others):  # whose packets need nothing
+            known, live = known or ParameterSets(), next((key for key in different if key.startswith(LIVE)), "")
+            looked_at = {key: segment for key, segment in different.items() if key == live or not key.startswith(LIVE)}
+            records = {key: known.of(one, timeline.format, open_object) for key, one in looked_at.items()}
+            self._decide({key: records[key if key in records else live] for key in different}, others)
 
-    def _look_at(
-        self, segments: dict[str, Segment], timeline: Timeline, open_object: Opener, others: Iterable[bytes]
-    ) -> None:
-        records = {}
-        for key, segment in segments.items():
-            with open_segment(open_object, segment, timeline.format) as source:
-                records[key] = source.parameter_sets
+    def _decide(self, records: dict[str, bytes], others: Iterable[bytes]) -> None:
         different = list(dict.fromkeys((*records.values(), *others)))
-        if len(different) == 1 or self._codec == "vp9":  # whose packets need nothing
+        if len(different) == 1:
             return
         if self._codec == "h264":
             with suppress(ValueError):  # they clash, or one has its sets in band already

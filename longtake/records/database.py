@@ -43,10 +43,13 @@ CONNECT = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
+    "target_session_attrs": "read-write",  # of several hosts the one that is no standby
 }
 """How a client connects (libpq's words), where its URL says nothing else."""
 AWAY_CODES = {5, 6, 8, 10, 13, 14}
 """SQLite's primary result codes that another try may not meet: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN."""
+READ_ONLY = "25006"
+"""The SQLSTATE of a server that takes no writes: after a failover, the one that was the primary."""
 MIGRATIONS = "(migrations)"
 """No account's name: what stands for one among the locks while tables are changed."""
 
@@ -194,6 +197,8 @@ def _check_postgres(connection: Any, _record: Any, _proxy: Any) -> None:
 def _away(context: sa.engine.ExceptionContext) -> DatabaseError | None:
     """What is no fault of ours becomes a DatabaseError, which every wire answers with 503 and `Retry-After`."""
     error = context.original_exception
+    if getattr(error, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True  # all connections of the pool lead there: the next one is made anew
     if isinstance(error, sqlite3.OperationalError):
         is_away = getattr(error, "sqlite_errorcode", 0) & 0xFF in AWAY_CODES
     else:

@@ -18,6 +18,8 @@ MOVES: dict[State, frozenset[State]] = {
     "failed": frozenset({"queued"}),  # a retry
 }
 ENDED: tuple[State, ...] = ("completed", "failed")
+UNENDED: tuple[State, ...] = tuple(state for state in MOVES if state not in ENDED)
+"""What queries ask for: an index finds a state, and not what is no other one."""
 
 
 class Turn(NamedTuple):

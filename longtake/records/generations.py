@@ -97,9 +97,11 @@ class Records(Mover, GenerationReader, SeenRecords, UploadRecords):
             generation = self._one(connection, id)
         return generation if (generation.state, generation.attempt) == ("dreaming", attempt) else None
 
-    @patiently
     def report(self, id: str, attempt: int, stage: str, progress: float) -> None:
-        """How far the rendering is: `progress` from 0 to 1. Raises Cancelled where it was taken back."""
+        """How far the rendering is: `progress` from 0 to 1. Raises Cancelled where it was taken back.
+
+        It waits for no database that is away: frames are made meanwhile.
+        """
         with self._at_once.begin() as connection:
             if not tell_progress(connection, id, attempt, stage, progress):
                 raise Cancelled("cancelled")

@@ -9,11 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from longtake.errors import CreditError, LimitError
-from longtake.records.generation import ENDED, MOVES, Generation
+from longtake.records.generation import MOVES, UNENDED, Generation
 from longtake.records.tables import generations, keys
 
 DAY_SECONDS = 86400.0
-RUNNING = tuple(state for state in MOVES if state not in ENDED)
 COUNTED = tuple(state for state in MOVES if state != "failed")
 """States whose generations take of what a key may use."""
 AT_ONCE_RETRY_SECONDS = 5.0
@@ -70,7 +69,7 @@ def _credits(key_id: str, since: float | None = None) -> sa.Select[Any]:
 
 
 def _running(key_id: str) -> sa.Select[Any]:
-    where = generations.c.key_id == key_id, generations.c.state.in_(RUNNING)
+    where = generations.c.key_id == key_id, generations.c.state.in_(UNENDED)
     return sa.select(sa.func.count()).select_from(generations).where(*where)
 
 

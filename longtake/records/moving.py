@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from longtake.records.events import PROGRESS, tell
-from longtake.records.generation import ENDED, MOVES, FailureKind, State, Turn
+from longtake.records.generation import ENDED, MOVES, UNENDED, FailureKind, State, Turn
 from longtake.records.tables import events, generations, parents
 from longtake.records.webhooks import TOLD, UNTOLD, WebhookRecords
 
@@ -112,7 +112,7 @@ class Mover:
         query = (
             sa.select(sa.func.count())
             .select_from(parents.join(generations, generations.c.id == parents.c.parent_id))
-            .where(parents.c.child_id == child, generations.c.state.not_in(ENDED))
+            .where(parents.c.child_id == child, generations.c.state.in_(UNENDED))
         )
         return bool(connection.execute(query).scalar_one())
 

@@ -22,14 +22,15 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from longtake.errors import ConflictError
 from longtake.records.database import read_only
-from longtake.records.generation import ENDED
+from longtake.records.generation import UNENDED
 from longtake.records.repeats import KEPT_SECONDS
+from longtake.records.seen import past
 from longtake.records.tables import creates, events, generations, keys, parents, partial_uploads, uploads
 
 KINDS: Final = frozenset({"exports", "images", "live", "partial", "segments", "sources", "stills", "uploads", "videos"})
@@ -96,7 +97,7 @@ class Needs:
 
     def unended(self, ids: Collection[str]) -> set[str]:
         """Of these generations, those that have not ended."""
-        query = sa.select(generations.c.id).where(generations.c.id.in_(ids), generations.c.state.not_in(ENDED))
+        query = sa.select(generations.c.id).where(generations.c.id.in_(ids), generations.c.state.in_(UNENDED))
         with self._snapshot() as connection:
             return set(connection.execute(query).scalars())
 
@@ -107,7 +108,7 @@ class Needs:
         return self._count(creates, creates.c.created_at < now - KEPT_SECONDS)
 
     def forget_creates(self, now: float) -> int:
-        return self._remove(creates.c.name, creates.c.created_at < now - KEPT_SECONDS)
+        return self._remove((creates.c.account, creates.c.name), creates.c.created_at < now - KEPT_SECONDS)
 
     def old_events(self, before: float) -> int:
         """How many events `Records.forget_events` would remove."""
@@ -119,12 +120,19 @@ class Needs:
 
     def forget_generations(self, before: float) -> int:
         """Removes them: children first, and then their parents, where nothing else holds those."""
+        place, above = (generations.c.deleted_at, generations.c.id), set[str]()
 
         def with_all_of_it(connection: sa.Connection, ids: Collection[str]) -> None:
+            extended = sa.select(parents.c.parent_id).where(parents.c.child_id.in_(ids))
+            above.update(connection.execute(extended).scalars())
             connection.execute(sa.delete(events).where(events.c.generation_id.in_(ids)))
             connection.execute(sa.delete(parents).where(parents.c.child_id.in_(ids)))
 
-        return self._remove(generations.c.id, _forgettable(before), with_all_of_it)
+        num = self._remove(place, _forgettable(before), with_all_of_it)
+        while above:  # those that were passed by while they had children: it grows as chains are climbed
+            some = [above.pop() for _ in range(min(ROWS, len(above)))]
+            num += self._remove(place, sa.and_(_forgettable(before), generations.c.id.in_(some)), with_all_of_it)
+        return num
 
     @contextmanager
     def _snapshot(self) -> Iterator[sa.Connection]:
@@ -143,20 +151,26 @@ class Needs:
 
     def _remove(
         self,
-        name: sa.Column[str] | sa.Column[int],
+        place: tuple[sa.Column[Any], sa.Column[str]],
         where: sa.ColumnElement[bool],
         ahead: Callable[[sa.Connection, Collection[str]], None] = lambda *_: None,
     ) -> int:
-        """A few at a time: others write in between."""
+        """In the order of `place`, whose second column is the name; a few at a time: others write in between."""
+        order, name = place
+        query = sa.select(*place).where(where).order_by(*place).limit(ROWS)
+        here: list[sa.ColumnElement[bool]] = []
         num = 0
         while True:
             with self._engine.begin() as connection:
                 self._take_time(connection)
-                found = connection.execute(sa.select(name).where(where).limit(ROWS)).scalars().all()
-                ahead(connection, found)  # type: ignore[arg-type]
-                num += connection.execute(sa.delete(name.table).where(name.in_(found), where)).rowcount
-            if not found:
-                return num
+                page = connection.execute(query.where(*here)).all()
+                if not page:
+                    return num
+                names = [row[1] for row in page]
+                ahead(connection, names)
+                these = order.between(page[0][0], page[-1][0]), name.in_(names), where
+                num += connection.execute(sa.delete(name.table).where(*these)).rowcount
+            here = past(place, page[-1])
 
 
 def _of_uploads(connection: sa.Connection, by_id: dict[str, set[str]]) -> set[str]:
@@ -175,7 +189,7 @@ def _of_uploads(connection: sa.Connection, by_id: dict[str, set[str]]) -> set[st
 def _of_their_own(connection: sa.Connection, by_id: dict[str, set[str]]) -> set[str]:
     """What the generations need whose ids stand in the keys: each for itself."""
     needed: set[str] = set()
-    unended = sa.select(generations.c.id).where(generations.c.id.in_(by_id), generations.c.state.not_in(ENDED))
+    unended = sa.select(generations.c.id).where(generations.c.id.in_(by_id), generations.c.state.in_(UNENDED))
     for id in connection.execute(unended).scalars():
         needed |= by_id[id]
     living = sa.select(generations.c.id, sa.cast(generations.c.result, sa.Text)).where(
@@ -207,7 +221,7 @@ def _in_use() -> sa.ColumnElement[bool]:
     """A completed generation whose result somebody may still read: its account, or a child that runs."""
     child = generations.alias("child")
     waits = sa.exists().where(
-        parents.c.parent_id == generations.c.id, child.c.id == parents.c.child_id, child.c.state.not_in(ENDED)
+        parents.c.parent_id == generations.c.id, child.c.id == parents.c.child_id, child.c.state.in_(UNENDED)
     )
     return sa.or_(generations.c.deleted_at.is_(None), waits)
 
@@ -224,7 +238,7 @@ def _forgettable(before: float) -> sa.ColumnElement[bool]:
     pays = sa.exists().where(keys.c.id == generations.c.key_id, keys.c.credits.is_not(None))
     return sa.and_(
         generations.c.deleted_at < before,
-        generations.c.state.in_(ENDED),
+        generations.c.state.not_in(UNENDED),  # which no index finds: the one of deletions is to be taken
         ~sa.exists().where(parents.c.parent_id == generations.c.id),
         sa.or_(generations.c.state == "failed", ~pays),
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from longtake.records.generation import ENDED
+from longtake.records.generation import UNENDED
 from longtake.records.tables import events, generations, parents
 
 FORGOTTEN_AT_ONCE = 500
@@ -37,7 +38,7 @@ class SeenRecords:
         """`(id, attempt)` of all that have not ended and wait for no parent: each should have a live workflow."""
         query = sa.select(generations.c.id, generations.c.attempt)
         with self._reader.begin() as connection:
-            rows = connection.execute(query.where(generations.c.state.not_in(ENDED), ~_waits()))
+            rows = connection.execute(query.where(generations.c.state.in_(UNENDED), ~_waits()))
             return [(id, attempt) for id, attempt in rows]
 
     def waiting_by_engine(self) -> dict[str, tuple[int, float]]:
@@ -68,30 +69,42 @@ class SeenRecords:
 
     def forget_events(self, before: float) -> int:
         """Removes events of generations that ended before then (Unix seconds), but the last of each: how many went."""
-        ended = (
-            sa.select(events.c.generation_id)
-            .join(generations, generations.c.id == events.c.generation_id)
-            .where(generations.c.ended_at < before)
-            .group_by(events.c.generation_id)
-            .having(sa.func.count() > 1)
-            .limit(FORGOTTEN_AT_ONCE)
-        )
         later = events.alias("later")
         is_last = ~sa.exists().where(later.c.generation_id == events.c.generation_id, later.c.id > events.c.id)
         num_gone = 0
+        for ids in self._ended_before(before):
+            told = sa.select(events.c.generation_id).where(events.c.generation_id.in_(ids))
+            told = told.group_by(events.c.generation_id).having(sa.func.count() > 1)
+            with self._reader.begin() as connection:
+                several = list(connection.execute(told).scalars())
+            if several:
+                with self._engine.begin() as connection:
+                    gone = sa.delete(events).where(events.c.generation_id.in_(several), ~is_last)
+                    num_gone += connection.execute(gone).rowcount
+        return num_gone
+
+    def _ended_before(self, before: float) -> Iterator[list[str]]:
+        """The ids of generations that ended before then, a page at a time, each found where the last one ended."""
+        place = generations.c.ended_at, generations.c.id
+        query = sa.select(*place).where(generations.c.ended_at < before).order_by(*place).limit(FORGOTTEN_AT_ONCE)
+        here: list[sa.ColumnElement[bool]] = []
         while True:
             with self._reader.begin() as connection:
-                ids = list(connection.execute(ended).scalars())
-            if not ids:
-                return num_gone
-            with self._engine.begin() as connection:
-                gone = sa.delete(events).where(events.c.generation_id.in_(ids), ~is_last)
-                num_gone += connection.execute(gone).rowcount
+                page = connection.execute(query.where(*here)).all()
+            if not page:
+                return
+            yield [id for _, id in page]
+            here = past(place, page[-1])
+
+
+def past(place: Sequence[sa.Column[Any]], last: Sequence[Any]) -> list[sa.ColumnElement[bool]]:
+    """What comes after the row `last` in the order of the columns `place`, of which an index holds the first one."""
+    return [place[0] >= last[0], sa.tuple_(*place) > sa.tuple_(*map(sa.literal, last))]
 
 
 def _waits() -> sa.ColumnElement[bool]:
     """Whether a parent of the generation still runs."""
     running = generations.alias("running")
     return sa.exists().where(
-        parents.c.child_id == generations.c.id, running.c.id == parents.c.parent_id, running.c.state.not_in(ENDED)
+        parents.c.child_id == generations.c.id, running.c.id == parents.c.parent_id, running.c.state.in_(UNENDED)
     )

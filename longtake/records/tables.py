@@ -34,6 +34,8 @@ keys = sa.Table(
     sa.Column("seconds_per_day", sa.Float),
 )
 
+IS_DELETED = sa.text("deleted_at IS NOT NULL")
+
 generations = sa.Table(
     "generations",
     metadata,
@@ -65,6 +67,7 @@ generations = sa.Table(
     sa.Index("generations_by_key", "key_id", "state", "ordered_at", "credits"),
     sa.Index("generations_by_state", "state"),
     sa.Index("generations_by_end", "ended_at"),
+    sa.Index("generations_by_deletion", "deleted_at", sqlite_where=IS_DELETED, postgresql_where=IS_DELETED),
 )
 
 parents = sa.Table(

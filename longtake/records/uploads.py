@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from longtake.errors import ConflictError, UnknownError
 from longtake.planning import Extent
-from longtake.records.database import lock_account, patiently, read_only
+from longtake.records.database import insert, lock_account, patiently, read_only
 from longtake.records.tables import partial_uploads, uploads
 from longtake.video import VideoFormat
 
@@ -64,10 +64,14 @@ class UploadRecords:
         self._at_once = engine if engine.dialect.name == "sqlite" else self._reader
         self.patience_seconds = patience_seconds
 
-    def add_upload(self, upload: Upload) -> None:
+    def add_upload(self, upload: Upload) -> Upload:
+        """Returns what stands under its id: of two fronts that finish the same upload one is first."""
+        values = {**asdict(upload), "extent": extent_json(upload.extent)}
         with self._at_once.begin() as connection:
-            values = {**asdict(upload), "extent": extent_json(upload.extent)}
-            connection.execute(sa.insert(uploads).values(**values))
+            added = insert(connection, uploads).values(**values).on_conflict_do_nothing(index_elements=[uploads.c.id])
+            if connection.execute(added).rowcount:
+                return upload
+        return self.get_upload(upload.id, upload.account)
 
     def get_upload(self, id: str, account: str) -> Upload:
         """Raises UnknownError."""

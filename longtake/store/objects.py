@@ -43,7 +43,7 @@ class Objects:
         obstore.put(self._store, key, data)
 
     def open(self, key: str) -> str | BinaryIO:
-        """A local path, or a seekable stream. Raises FileNotFoundError."""
+        """A local path, or a seekable stream, whose reads raise our errors. Raises FileNotFoundError."""
         num_bytes = self.size(key)
         return self._ranged(key, num_bytes, self.read_range(key, 0, min(num_bytes, FIRST_BYTES)))
 
@@ -80,11 +80,15 @@ class Objects:
         return StoreError(f"{message}: {type(error).__name__}", retryable=True)
 
     def _ranged(self, key: str, num_bytes: int, head: bytes) -> BinaryIO:
-        def counted(start: int, stop: int) -> bytes:
-            data = self.read_range(key, start, stop)
+        def fetch(start: int, stop: int) -> bytes:
+            try:
+                data = self.read_range(key, start, stop)
+            except (OSError, obstore.exceptions.BaseError) as error:
+                raise self.cause(error, f"could not read {key}") from None
+            if not data:
+                raise StoreError(f"could not read {key}: it ends at byte {start}, not at {num_bytes}", retryable=True)
             metrics.read(len(data))
             return data
 
         metrics.read(len(head))
-        file = RangedFile(counted, num_bytes, head)
-        return io.BufferedReader(file, 1 << 16)
+        return io.BufferedReader(RangedFile(fetch, num_bytes, head), 1 << 16)

@@ -18,7 +18,7 @@ KEPT_BYTES = 8 << 20
 """What stays in memory, the latest used first. Sound and picture lie apart, and are read by turns."""
 
 Fetch = Callable[[int, int], bytes]
-"""Bytes `[start, stop)` of the object."""
+"""Bytes `[start, stop)` of the object, one at least. What it raises, reading raises."""
 
 
 class RangedFile(io.RawIOBase):
@@ -68,8 +68,6 @@ class RangedFile(io.RawIOBase):
                 length = max(length, min(2 * len(data), MOST_BYTES))
         stop = min(self._num_bytes, self._at + max(length, num_bytes))
         data = self._fetch(self._at, stop)
-        if not data:
-            raise OSError(5, f"the object ends at byte {self._at}, not at {self._num_bytes}")
         while self._ranges and sum(len(kept) for _, kept in self._ranges) + len(data) > KEPT_BYTES:
             del self._ranges[0]
         self._ranges.append((self._at, data))

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -88,7 +88,7 @@ class Store:
     def open(self, key: str) -> str | BinaryIO:
         """What a reader of media can read from: the path of a local file, else a seekable stream.
 
-        Raises UnknownError where there is no such object.
+        Raises UnknownError where there is no such object. Reading from the stream raises the same errors.
         """
         with self._told(f"could not read {key}"):
             return self._objects.open(_checked(key))
@@ -124,20 +124,21 @@ class Store:
 
     def delete(self, key: str) -> None:
         """Removes the object; nothing happens where there is none."""
-        try:
-            with self._told(f"could not delete {key}"):
-                self._objects.delete([_checked(key)])
-        except UnknownError:
-            return
+        if _KEY.fullmatch(key):
+            self._delete(iter([key]), f"could not delete {key}")
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Removes the objects, a thousand with one request; those that are not there are passed over.
+
+        Raises StoreError, with any of them removed.
+        """
+        self._delete((key for key in keys if _KEY.fullmatch(key)), "could not delete objects")
 
     def delete_under(self, prefix: str) -> None:
         """Removes all objects below that path, such as `segments/<generation id>`."""
         if not _KEY.fullmatch(prefix):
             raise FaultError(f"what is to be deleted must be a path of two names at least, got {prefix!r}")
-        with self._told(f"could not delete what is in {prefix}"):
-            keys = (found.key for found in self._objects.listed(prefix))
-            while batch := list(islice(keys, _DELETED_AT_ONCE)):
-                self._objects.delete(batch)
+        self._delete(self.keys(prefix), f"could not delete what is in {prefix}")
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys of all whole objects below `prefix`, a path."""
@@ -154,6 +155,15 @@ class Store:
         """Removes what killed processes of this machine left half made. What living ones have in hand stays."""
         if self._scratch:
             self._scratch.sweep()
+
+    def _delete(self, keys: Iterator[str], message: str) -> None:
+        while batch := list(islice(keys, _DELETED_AT_ONCE)):
+            try:
+                with self._told(message):
+                    self._objects.delete(batch)
+            except UnknownError:  # some servers say so of one that is not there, and leave the others
+                for key in batch if len(batch) > 1 else ():
+                    self._delete(iter([key]), message)
 
     @contextmanager
     def _told(self, message: str, *, putting: bool = False) -> Iterator[None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -24,6 +26,8 @@ HARDENING = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'self'"),
 )
 """Set where a route has not set them itself."""
+COUNT_SECONDS = 30.0
+"""How old the numbers of generations by state may be: each is a count of all there are."""
 SECONDS_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10, 31)
 
 log = structlog.get_logger("longtake.access")
@@ -34,6 +38,9 @@ class Metrics(Collector):
 
     def __init__(self, count_by_state: Callable[[], dict[str, int]], num_waiting: Callable[[], int]) -> None:
         self._count_by_state = count_by_state
+        self._counting = threading.Lock()
+        self._counted_at = -math.inf
+        self._counted: dict[str, int] = {}
         self._num_waiting = num_waiting
         self.registry = CollectorRegistry()
         labels = ("method", "route")
@@ -51,14 +58,23 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         states = GaugeMetricFamily("longtake_generations", "Generations by state", labels=("state",))
-        with contextlib.suppress(Exception):  # a database that is away is a figure of its own: longtake_database_up
-            for state, count in self._count_by_state().items():
-                states.add_metric((state,), count)
+        for state, count in self._states().items():
+            states.add_metric((state,), count)
         yield states
         yield GaugeMetricFamily("longtake_waiting_clients", "Clients that wait for a change", self._num_waiting())
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return ()
+
+    def _states(self) -> dict[str, int]:
+        """Counted once in `COUNT_SECONDS` at most, however many scrape; empty where that failed."""
+        with self._counting:
+            if time.monotonic() - self._counted_at >= COUNT_SECONDS:
+                self._counted = {}
+                with contextlib.suppress(Exception):  # a database that is away is another figure: longtake_database_up
+                    self._counted = self._count_by_state()
+                self._counted_at = time.monotonic()
+            return self._counted
 
 
 class Access:

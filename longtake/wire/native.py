@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from longtake.records import Generation
-from longtake.watching import is_watchable
+from longtake.watching import Watchable
 from longtake.wire.answers import RANKS
 from longtake.wire.composed import JSON, Composed, as_json
 from longtake.wire.door import BEARER, Caller, Door, in_thread, route_class
@@ -63,6 +63,7 @@ class Native:
         self._door = door
         self._service = door.front.service
         self._links = door.front.links
+        self._is_watchable = Watchable(door.front.store)
 
     async def create(self, body: NativeBody, key: Caller, request: Request) -> Response:
         """Make a video, or make one longer."""
@@ -162,8 +163,7 @@ class Native:
         return Composed.of([generation], NativeDetail(**self._fields(generation, base_url), children=children))
 
     def _fields(self, generation: Generation, base_url: str) -> dict[str, Any]:
-        watchable = is_watchable(generation, self._door.front.store)
-        return native_fields(generation, self._links, base_url, watchable=watchable)
+        return native_fields(generation, self._links, base_url, watchable=self._is_watchable(generation))
 
     def _stream(self, account: str, id: str | None, last: int | None) -> StreamingResponse:
         waiting, changes = self._door.waiting, self._door.front.changes

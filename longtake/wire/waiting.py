@@ -16,6 +16,8 @@ T = TypeVar("T")
 MOST_UNREAD = 2000
 """So many changes are kept for a client that does not read; after that it is let go, and may resume."""
 RETRY_SECONDS = 1.0
+STOP_SECONDS = 3.0
+"""A watcher that waits for a database that does not answer is left behind: its thread ends with the process."""
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class Waiting:
     def stop(self) -> None:
         self._stop.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(timeout=STOP_SECONDS)
             self._thread = None
 
     @contextmanager

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient
 
+from longtake.errors import DatabaseError
 from longtake.workflows import names
 from longtake.workflows.names import NAME, POLL_SECONDS, WEBHOOK_QUEUE, WEBHOOK_WORKFLOW, WORKFLOW
 
@@ -55,7 +56,10 @@ class Workflows:
 
     def __init__(self, url: str) -> None:
         quieten()
-        self._client = DBOSClient(system_database_url=names.database_address(url))
+        try:
+            self._client = DBOSClient(system_database_url=names.database_address(url))
+        except sa.exc.OperationalError as error:  # it looks for the database at once
+            raise DatabaseError("the database is away or too busy") from error
 
     def enqueue(self, connection: sa.Connection, turn: Turn) -> None:
         """Inside the caller's transaction: both the record and its workflow come to be, or neither."""
@@ -91,16 +95,16 @@ class Workflows:
             turn,
         )
 
-    def lost_webhooks(self, waiting: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """Of these `(number, turn)`, the ones whose workflow never runs again."""
+    def lost_webhooks(self, waiting: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+        """Of these `(number, turn)`, the ones whose workflow never runs again, with the word for why: see `lost`."""
         asked = {names.webhook_id(*one): one for one in waiting}
-        for name, _ in self._dead(asked):
-            yield asked[name]
+        for name, why in self._dead(asked):
+            yield *asked[name], why
 
     def lost(self, unfinished: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int, str]]:
         """Of these `(generation id, attempt)`, the ones whose workflow never runs again, with the word for why.
 
-        The word is DBOS's, or MISSING, or OUTDATED: of another `VERSION`, which no worker takes up.
+        The word is DBOS's, or MISSING, or OUTDATED: of an earlier `VERSION`, which no worker takes up.
         """
         asked = {names.workflow_id(id, attempt): (id, attempt) for id, attempt in unfinished}
         for name, why in self._dead(asked):
@@ -116,8 +120,15 @@ class Workflows:
                     yield name, "MISSING"
                 elif status.status not in LIVE:
                     yield name, status.status
-                elif status.app_version != names.VERSION:
+                elif names.is_older(status.app_version):
                     yield name, "OUTDATED"
+
+    def withdraw(self, id: str, attempt: int) -> None:
+        """Takes this attempt out of its queue, where it still waits there."""
+        name = names.workflow_id(id, attempt)
+        waiting = ["ENQUEUED", "DELAYED"]
+        if self._client.list_workflows(workflow_ids=[name], status=waiting, load_input=False, load_output=False):
+            self._client.cancel_workflow(name)
 
     def open_queues(self, engines: Iterable[str]) -> None:
         """Before an executor is launched: one that finds no queue looks again only after a second.

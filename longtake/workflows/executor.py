@@ -78,8 +78,8 @@ class Executor:
         self._queues = [names.queue_of(engine) for engine in engines]
         self._engines = tuple(engines)
         self._book = book
-        self._unbegun: dict[str, int] = {}
-        self._let_go: set[str] = set()
+        self._unbegun: dict[Token, int] = {}
+        self._let_go: set[Token] = set()
         self._workflows = Workflows(url)
         self.slots = Slots(concurrency, self._queues)
         self._watch = Watch(self.id, locks, self._busy, self._bury, grace_seconds=grace_seconds)
@@ -94,12 +94,13 @@ class Executor:
         }
         BoundedDBOS(config=config).slots = self.slots
 
-        @DBOS.workflow(name=WORKFLOW)
+        # DBOS counts what was handed back as well, for the whole workflow: MOST_DEATHS, counted by step, is the bound.
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
         def generation(generation_id: str, attempt: int) -> None:
             with _Owned(self, WORKFLOW) as owned:
                 run(generation_id, attempt, owned.start, owned.step)
 
-        @DBOS.workflow(name=WEBHOOK_WORKFLOW)
+        @DBOS.workflow(name=WEBHOOK_WORKFLOW, max_recovery_attempts=None)
         def webhook(number: int, turn: int) -> None:
             with _Owned(self, WEBHOOK_QUEUE) as owned:
                 owned.step("deliver", lambda: deliver(number, turn))
@@ -142,22 +143,32 @@ class Executor:
 
     def _busy(self) -> set[str]:
         """Those for whom something runs; and what was lost on its way to us is given back."""
+        let_go = set(self._let_go)
         rows = running(self._database)
-        mine = {row.owner for row in rows if row.executor == self.id and not self.slots.has(Token(row[0], row.owner))}
+        mine = {row.token for row in rows if row.executor == self.id and not self.slots.has(row.token)}
         most = int(UNBEGUN_SECONDS / self._watch.look_seconds)
-        self._unbegun = {owner: self._unbegun.get(owner, 0) + 1 for owner in mine}
-        lost = [owner for owner, num in self._unbegun.items() if num >= most or owner in self._let_go]
+        self._unbegun = {token: self._unbegun.get(token, 0) + 1 for token in mine}
+        lost = [token for token, num in self._unbegun.items() if num >= most or token in let_go]
         if lost:
             log.warning("work was begun and can't be gone on with here: it is in the queue again", num=len(lost))
             hand_back(self._database, self.id, lost)
-        self._let_go.intersection_update(mine)
+        self._let_go.difference_update(let_go - mine)
         self.slots.forget_unbegun(10 * UNBEGUN_SECONDS)
-        return {row.executor for row in rows} | set(self._book.ids() if self._book else ())
+        return {row.executor for row in rows} | self._listed()
+
+    def _listed(self) -> set[str]:
+        """Those in the book. Whom others took for dead, for his lock was lost on the way, writes himself in again."""
+        if self._book is None:
+            return set()
+        ids = set(self._book.ids())
+        if self.id not in ids and not self.slots.is_draining:
+            self._book.add(self.id)
+        return ids
 
     def let_go(self, token: Token) -> None:
         """Ends this run, and gives its workflow back as soon as the database is there."""
-        self._let_go.add(token.owner)
         self.slots.end(token)
+        self._let_go.add(token)
 
     def _bury(self, dead: Collection[str]) -> None:
         num_runs = sum(run.executor in dead for run in running(self._database))

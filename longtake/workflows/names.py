@@ -23,6 +23,17 @@ not probe as long as something that it sent is not acknowledged: then the last o
 LEAST_PRIORITY = 10
 
 
+def is_older(version: str | None) -> bool:
+    """Whether no worker of this version or a later one takes up what is of that one.
+
+    What is newer than this program belongs to those that were brought up to date before it.
+    """
+    try:
+        return int(version or 0) < int(VERSION)
+    except ValueError:  # not of ours
+        return version != VERSION
+
+
 def queue_of(engine: str) -> str:
     """The queue of the orders for an engine: a worker listens to those of the engines that it has."""
     return f"render.{engine}"

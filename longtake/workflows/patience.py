@@ -7,8 +7,8 @@ from dbos import _sys_db
 
 from longtake.errors import DatabaseError
 
-SHUTTING_DOWN = ("08", "53", "57P")
-"""Classes of SQLSTATE: connection, resources, and a server that ends or begins."""
+SHUTTING_DOWN = ("08", "25006", "53", "57P")
+"""How an SQLSTATE begins: connection, a server that takes no writes (any more), resources, one that ends or begins."""
 
 
 def is_away(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from dbos import DBOS
 
 from longtake.workflows import names
+from longtake.workflows.slots import Token
 
 HANDED_BACK = "longtake_handed_back"
 """In a workflow's attributes: how often it was given back by a living worker. Its starts less these are its deaths."""
@@ -38,6 +39,10 @@ class Running(NamedTuple):
     executor: str
     owner: str
 
+    @property
+    def token(self) -> Token:
+        return Token(self.workflow_id, self.owner)
+
 
 def recover(database: sa.Engine, dead: Collection[str]) -> None:
     """Lets others take up what these executors, which are dead, had begun. Safe to be called by many at once."""
@@ -49,10 +54,10 @@ def recover(database: sa.Engine, dead: Collection[str]) -> None:
         private(list(dead))
 
 
-def hand_back(database: sa.Engine, executor: str, owners: Collection[str] | None = None) -> int:
-    """A living executor's own work, all of it or that of these `owners`: how much it was. It counts as no death."""
+def hand_back(database: sa.Engine, executor: str, tokens: Collection[Token] | None = None) -> int:
+    """A living executor's own work, all of it or these runs of it: how much it was. It counts as no death."""
     with database.begin() as connection:
-        return _give_back(connection, executors=[executor], owners=owners, is_alive=True)
+        return _give_back(connection, executors=[executor], tokens=tokens, is_alive=True)
 
 
 def running(database: sa.Engine) -> list[Running]:
@@ -85,7 +90,7 @@ def _give_back(
     connection: sa.Connection,
     *,
     executors: Iterable[str],
-    owners: Iterable[str] | None = None,
+    tokens: Iterable[Token] | None = None,
     is_alive: bool = False,
 ) -> int:
     table = _table(connection.dialect)
@@ -94,8 +99,8 @@ def _give_back(
         table.c.executor_id.in_(list(executors)),
         table.c.application_version == names.VERSION,
     ]
-    if owners is not None:
-        where.append(table.c.owner_xid.in_(list(owners)))
+    if tokens is not None:  # what was taken in one dequeue has one owner: by it alone they are not told apart
+        where.append(sa.tuple_(table.c.workflow_uuid, table.c.owner_xid).in_([tuple(one) for one in tokens]))
     values: dict[str, Any] = {
         "status": "ENQUEUED",
         "owner_xid": None,

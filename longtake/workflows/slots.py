@@ -23,10 +23,16 @@ MOST_REMEMBERED = 10_000
 REMEMBERED_SECONDS = 60.0
 FULL = "concurrency"
 """DBOS's word for it: no other account of the queue is asked."""
+EMPTY_SECONDS = 3.0
+"""An account is passed over for so long that waits by DBOS's list and of whom nothing could be taken `EMPTY_TIMES` in a
+row: all that it has is of another version. Once may be chance: another worker was faster."""
+EMPTY_TIMES = 2
+SPARE = 16
+"""So many accounts more than there are slots are asked at a look, where those ahead of them have nothing for us."""
 
 
 class Token(NamedTuple):
-    """One run of a workflow: DBOS gives each dequeue an owner of its own."""
+    """One run of a workflow: DBOS gives each dequeue an owner of its own, and all that it takes in it the same."""
 
     workflow_id: str
     owner: str
@@ -41,6 +47,18 @@ class Taken:
     taken_at: float = field(default_factory=time.monotonic)
 
 
+@dataclass(slots=True)
+class Empty:
+    num_times: int = 0
+    until: float = 0.0
+
+
+class InOrder(list[str]):
+    """Stays in its order: DBOS shuffles the accounts before it asks them."""
+
+    def __setitem__(self, *_: Any) -> None: ...
+
+
 class Slots:
     """What this process has taken, may take, and lets go of."""
 
@@ -52,13 +70,14 @@ class Slots:
         self._change = threading.Condition()
         self._taken: dict[Token, Taken] = {}
         self._last_turns: dict[tuple[str, str], float] = {}
+        self._empty: dict[str, dict[str, Empty]] = {}  # by queue and account
         self._share: dict[str, int] = {}  # of the free slots, how many each account may take at this look
         self._is_draining = False
 
     # ---- around DBOS
 
     def fair(self, partitions_of: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
-        """`SystemDatabase.get_queue_partitions`: of the accounts that wait, as many as there are slots.
+        """`SystemDatabase.get_queue_partitions`: of the accounts that wait, a few more than there are slots.
 
         First those of which the fewest run here, then those whose last turn is the longest ago.
         """
@@ -70,12 +89,13 @@ class Slots:
             accounts = partitions_of(queue)
             if free is None:
                 return accounts
+            accounts = self._not_empty(queue, accounts)
             with self._change:
                 running = [taken.account for taken in self._taken.values() if taken.queue == queue]
                 turns = {account: self._last_turns.get((queue, account), 0.0) for account in accounts}
-            chosen = heapq.nsmallest(free, accounts, key=lambda account: (running.count(account), turns[account]))
-            self._share[queue] = free // max(1, len(chosen))
-            return chosen
+            self._share[queue] = free // max(1, min(free, len(accounts)))
+            count = free + SPARE
+            return InOrder(heapq.nsmallest(count, accounts, key=lambda one: (running.count(one), turns[one])))
 
         return waiting
 
@@ -109,7 +129,8 @@ class Slots:
                     owner_xid=owner_xid,
                     **options,
                 )
-                self._note(queue.name, partition or "", [Token(id, owner_xid) for id in ids])
+                if ids or reason != FULL:
+                    self._note(queue.name, partition or "", [Token(id, owner_xid) for id in ids])
                 return ids, reason
 
         return start_queued_workflows
@@ -119,7 +140,21 @@ class Slots:
             self._taken.update((token, Taken(queue, account)) for token in tokens)
             if len(self._last_turns) >= MOST_REMEMBERED:
                 self._last_turns.clear()
-            self._last_turns[queue, account] = time.monotonic()
+            now = self._last_turns[queue, account] = time.monotonic()
+            of_queue = self._empty.setdefault(queue, {})
+            if tokens:
+                of_queue.pop(account, None)
+            elif queue in self._bounded:
+                empty = of_queue.setdefault(account, Empty())
+                empty.num_times += 1
+                empty.until = now + EMPTY_SECONDS if empty.num_times >= EMPTY_TIMES else 0.0
+
+    def _not_empty(self, queue: str, waiting: list[str]) -> list[str]:
+        """Of those who wait, the ones who are asked; of others nothing is remembered."""
+        with self._change:
+            known, now = self._empty.get(queue, {}), time.monotonic()
+            self._empty[queue] = {account: known[account] for account in waiting if account in known}
+            return [account for account in waiting if account not in known or known[account].until <= now]
 
     def _free(self, queue: str) -> int | None:
         """How many more may be taken from it; None: as many as DBOS allows."""

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import pytest
+import sqlalchemy as sa
 
-from longtake.errors import DatabaseError
+from longtake.errors import Cancelled, DatabaseError
 from longtake.orders import Order
 from longtake.records import Change, Changes, Generation, Keys, Records, migrate, open_database
 from longtake.records import changes as module
 from longtake.wire.problems import problem_of
+from longtake.worker import AWAY_SECONDS, _tell
+from longtake.workflows.patience import is_away
 from tests.conftest import missing
 from tests.postgres import PostgresServer, binaries
 
@@ -151,3 +154,60 @@ def test_a_key_is_checked_again_after_a_restart(server: PostgresServer, records:
         keys.check(secret)
     server.start()
     assert keys.check(secret).name == "mine"
+
+
+def test_connections_to_a_server_that_takes_no_writes_any_more_are_given_up(records: Records) -> None:
+    """As after a failover that has ended none of them: the next ones are made anew, to whoever takes writes."""
+    with records._engine.connect() as connection:
+        connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        connection.commit()
+    with pytest.raises(DatabaseError) as caught:
+        submit(records)
+    assert problem_of(caught.value).status == 503
+    assert records.get(submit(records)).state == "queued"
+
+
+def test_what_waits_for_the_database_waits_for_one_that_takes_writes(records: Records) -> None:
+    plain = sa.create_engine(records._engine.url)
+    with plain.connect() as connection:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        with pytest.raises(sa.exc.DBAPIError) as caught:
+            connection.exec_driver_sql("DELETE FROM workers")
+    plain.dispose()
+    assert is_away(caught.value)
+
+
+def test_no_connection_is_opened_to_a_server_that_takes_no_writes(server: PostgresServer) -> None:
+    """Unless its URL says that any will do."""
+    admin = open_database(server.url())
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("CREATE DATABASE standby")
+        connection.exec_driver_sql("ALTER DATABASE standby SET default_transaction_read_only = on")
+    admin.dispose()
+    primary = open_database(server.url("standby"))
+    any_will_do = open_database(f"{server.url('standby')}&target_session_attrs=any")
+    with pytest.raises(DatabaseError):
+        primary.connect()
+    any_will_do.connect().close()
+    any_will_do.dispose()
+
+
+def test_rendering_goes_on_while_it_is_away_and_a_cancel_is_heard_when_it_is_back(
+    server: PostgresServer, records: Records
+) -> None:
+    id = submit(records)
+    patient = Records(records._engine, lambda *_: None, patience_seconds=2)
+    generation = patient.start(id, 1)
+    assert generation
+    tries, last = list[object](), dict[str, float]()
+    sa.event.listen(records._engine, "do_connect", lambda *connecting: tries.append(connecting))
+    server.kill9()
+    for frame in range(10):
+        _tell(patient, generation, last, "render", frame / 10)
+        last["render"] -= 0.5  # as if half a second went by
+    assert len(tries) == 1
+    server.start()
+    patient.fail(id, "cancelled", "cancelled")
+    last["render"] -= AWAY_SECONDS
+    with pytest.raises(Cancelled):
+        _tell(patient, generation, last, "render", 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 import time
 import uuid
@@ -39,6 +40,8 @@ from longtake.records import (
 from longtake.records.database import lock_account, read_only
 from longtake.records.events import PROGRESS
 from longtake.records.moving import Mover
+from longtake.records.needed import Needs
+from longtake.records.seen import FORGOTTEN_AT_ONCE
 from longtake.records.tables import creates, events, generations
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
@@ -483,6 +486,75 @@ def test_a_look_at_a_generation_is_one_statement(house: House) -> None:
     assert len(statements) == 1
     assert [one.parents for one in house.records.page("default")] == [found.parents, ()]
     assert len(statements) == 2
+
+
+@pytest.fixture
+def history(house: House) -> House:
+    """A house with three thousand generations that have ended, each with two events, and one that runs."""
+    made = house.records.get(house.running())
+    with house.engines[0].begin() as connection:
+        row = dict(connection.execute(sa.select(generations)).one()._mapping) | {"state": "completed"}
+        rows = [row | {"id": f"{n:06}", "ended_at": float(n // 3)} for n in range(3000)]
+        connection.execute(sa.insert(generations), rows)
+        event = {"account": made.account, "type": "x", "data": {}, "created_at": 1.0}
+        told = [event | {"generation_id": row["id"]} for row in rows for _ in range(2)]
+        connection.execute(sa.insert(events), told)
+    with house.engines[0].connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    return house
+
+
+def plans_of(engine: sa.Engine, call: Callable[[], object], table: str) -> list[str]:
+    """How the database goes about each statement of the call that looks at the table."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_c: object, _u: object, statement: str, parameters: object, *_: object) -> None:
+        if f"FROM {table}" in statement:
+            statements.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    call()
+    sa.event.remove(engine, "before_cursor_execute", note)
+    how = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    with engine.connect() as connection:
+        asked = [connection.exec_driver_sql(f"{how} {text}", given).all() for text, given in statements]
+    return ["\n".join(str(row[-1]) for row in rows) for rows in asked]
+
+
+def reads_all_of(table: str, plan: str) -> bool:
+    return re.search(rf"Seq Scan on {table}\b|SCAN {table}\b", plan) is not None
+
+
+def test_what_has_not_ended_is_found_by_its_index_however_long_the_history_is(history: House) -> None:
+    (plan,) = plans_of(history.engines[0], history.records.unfinished, "generations")
+    assert "generations_by_state" in plan
+    assert not reads_all_of("generations", plan)
+    assert len(history.records.unfinished()) == 1
+
+
+def test_a_long_history_of_events_is_forgotten_page_by_page(history: House) -> None:
+    """Each page is found where the last one ended, also where many ended at the same moment."""
+    gone: list[int] = []
+    pages = plans_of(history.engines[0], lambda: gone.append(history.records.forget_events(900.0)), "generations")
+    assert gone == [2700]
+    assert len(pages) == -(-2700 // FORGOTTEN_AT_ONCE) + 1
+    for plan in pages:
+        assert "generations_by_end" in plan
+        assert not reads_all_of("generations", plan)
+    looks = plans_of(history.engines[0], lambda: history.records.forget_events(1e9), "events")
+    assert looks
+    for plan in looks:
+        assert not reads_all_of("events", plan)
+    assert history.records.forget_events(1e9) == 0
+
+
+def test_deleted_generations_are_found_by_their_index_however_long_the_history_is(history: House) -> None:
+    history.records.delete("000007", "default")
+    needs, gone = Needs(history.engines[0]), list[int]()
+    plans = plans_of(history.engines[0], lambda: gone.append(needs.forget_generations(time.time() + 1)), "generations")
+    assert gone == [1]
+    assert "generations_by_deletion" in plans[0]
+    assert not any(reads_all_of("generations", plan) for plan in plans)
 
 
 def test_reads_on_postgres_open_no_transaction(postgres_url: str) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from longtake.errors import CallerError
+import tests.faults.fleet
+from longtake.errors import CallerError, DatabaseError
 from longtake.records import Turn, open_database
-from longtake.workflows import MOST_DEATHS, database_address, migrate_workflows
-from tests.faults.fleet import GRACE_SECONDS, Done, Fleet, soon
+from longtake.workflows import MOST_DEATHS, Executor, database_address, migrate_workflows, names
+from longtake.workflows.recovery import HANDED_BACK, _table, running
+from longtake.workflows.slots import Slots, Token
+from tests.faults.fleet import GRACE_SECONDS, Done, Fleet, context, soon, work
 from tests.postgres import Databases
 
 
@@ -180,7 +186,136 @@ def test_webhooks_are_delivered_by_whichever_worker_and_wait_without_one(fleet: 
     fleet.worker()
     soon(fleet.begun, "it is delivered")
     assert [one.id for one in fleet.begun()] == ["webhook 7"]
-    assert list(fleet.workflows.lost_webhooks([(7, 2), (8, 1)])) == [(7, 2)]
+    assert list(fleet.workflows.lost_webhooks([(7, 2), (8, 1)])) == [(7, 2, "MISSING")]
+
+
+def work_whose_first_start_meets_a_lock(url: str, folder: Path, given: dict[str, Any]) -> None:
+    """A worker process. Steps of an order that is told so meet a lock at its first start, after they have waited."""
+
+    def take(folder: Path, id: str, number: int, start: int, told: dict[str, Any]) -> str:
+        value = take_anyway(folder, id, number, start, told)
+        if told.get("lock") and start == 1:
+            raise DatabaseError("a lock was not had in time")
+        return value
+
+    take_anyway = tests.faults.fleet.take
+    tests.faults.fleet.take = take
+    work(url, folder, given)
+
+
+def test_one_that_is_given_back_leaves_those_that_were_taken_with_it_alone(fleet: Fleet) -> None:
+    ids = fleet.order(wait=[0], lock=True), fleet.order(wait=[0])
+    process = context.Process(
+        target=work_whose_first_start_meets_a_lock,
+        args=(fleet.url, fleet.folder, {"engines": ("motion",), "concurrency": 2}),
+    )
+    process.start()
+    try:
+        soon(lambda: len(fleet.begun()) == 2, "both are begun")
+        assert len({run.owner for run in running(fleet.database)}) == 1, "by one dequeue"
+        fleet.release(ids[0], 0)
+        soon(lambda: fleet.is_done(ids[0]), "the one that was interrupted is done")
+        assert [run.workflow_id for run in running(fleet.database)] == [f"{ids[1]}.1"]
+        fleet.release(ids[1], 0)
+        soon(lambda: fleet.is_done(ids[1]), "the other is done")
+    finally:
+        fleet.kill(process)
+    assert [one.start for one in fleet.begun(ids[0])] == [1, 2]
+    assert [one.start for one in fleet.begun(ids[1])] == [1]
+
+
+def test_only_what_is_of_an_older_version_is_lost_and_it_is_taken_out_of_its_queue(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = (fleet_order_of(fleet, version, monkeypatch) for version in (9, 11))
+    monkeypatch.setattr(names, "VERSION", "10")
+    assert list(fleet.workflows.lost([(older, 1), (newer, 1)])) == [(older, 1, "OUTDATED")]
+    fleet.workflows.withdraw(older, 1)
+    assert (fleet.status(older), fleet.status(newer)) == ("CANCELLED", "ENQUEUED")
+
+
+def fleet_order_of(fleet: Fleet, version: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(names, "VERSION", str(version))
+    return fleet.order()
+
+
+def test_what_runs_is_not_withdrawn(fleet: Fleet) -> None:
+    id = fleet.order(wait=[0])
+    fleet.worker()
+    soon(fleet.begun, "it is begun")
+    fleet.workflows.withdraw(id, 1)
+    assert fleet.status(id) == "PENDING"
+
+
+def test_what_was_handed_back_hundreds_of_times_still_runs(fleet: Fleet) -> None:
+    id = fleet.order()
+    table = _table(fleet.database.dialect)
+    times = {"recovery_attempts": 300, "attributes": {HANDED_BACK: 300}}
+    with fleet.database.begin() as connection:
+        connection.execute(sa.update(table).where(table.c.workflow_uuid == f"{id}.1").values(times))
+    fleet.worker()
+    soon(lambda: fleet.status(id) not in ("ENQUEUED", "PENDING"), "it has ended")
+    assert (fleet.status(id), fleet.ended(id)) == ("SUCCESS", "")
+
+
+def test_accounts_that_have_nothing_for_this_version_do_not_starve_the_others() -> None:
+    slots = Slots(1, ["queue"])
+    accounts = [f"old{number}" for number in range(60)] + ["live"]
+    waiting = slots.fair(lambda _: list(accounts))
+    asked: list[str] = []
+
+    def start(_queue: object, _id: str, _version: str, account: str, *_: object, **__: object) -> tuple[list[str], Any]:
+        asked.append(account)
+        return (["one"] if account == "live" else []), None
+
+    bounded = slots.bound(start)
+    had, num_looks = 0, 0
+    while had < 5:
+        num_looks += 1
+        assert num_looks <= 40, "a turn of each of the others ahead of each"
+        for account in dbos_shuffles(waiting("queue")):
+            ids, why = bounded(SimpleNamespace(name="queue"), "", "", account, 0, owner_xid=str(num_looks))
+            for id in ids:
+                slots.end(Token(id, str(num_looks)))
+                had += 1
+            if ids or why:
+                break
+    num_asked = Counter(asked)
+    assert max(num_asked[account] for account in accounts if account != "live") <= 2, "then they are passed over"
+    accounts.remove("old7")
+    waiting("queue")
+    accounts.append("old7")
+    assert "old7" in waiting("queue"), "who was gone meanwhile is asked at once"
+
+
+def dbos_shuffles(accounts: list[str]) -> list[str]:
+    random.shuffle(accounts)
+    return accounts
+
+
+def test_a_worker_that_others_took_for_dead_is_written_into_the_book_again() -> None:
+    class Book:
+        def __init__(self) -> None:
+            self.known = ["another"]
+
+        def add(self, id: str) -> None:
+            self.known.append(id)
+
+        def remove(self, id: str) -> None:
+            self.known.remove(id)
+
+        def ids(self) -> list[str]:
+            return self.known
+
+    book = Book()
+    listed = SimpleNamespace(id="me", _book=book, slots=Slots(1, []))
+    for _ in range(2):
+        Executor._listed(cast("Executor", listed))
+    assert book.known == ["another", "me"]
+    listed.slots.drain(0.0)
+    book.remove("me")
+    assert Executor._listed(cast("Executor", listed)) == {"another"}
+    assert book.known == ["another"], "who drains has gone for good"
 
 
 def test_a_worker_that_was_frozen_and_taken_for_dead_writes_nothing_and_takes_new_work(fleet: Fleet) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from longtake.records import Keys, open_database
+from tests import s3
 from tests.faults.audit import Audit, spread
 from tests.faults.clients import Client
 from tests.faults.members import Member, Victim, leftovers
@@ -82,6 +83,8 @@ class Chaos:
         self.stack = contextlib.ExitStack()
         self._thawing: list[threading.Timer] = []
         self._began = time.time()
+        self._counting = threading.Lock()
+        self.num_refused = 0
 
     def _rng(self) -> random.Random:
         return random.Random(self.rng.getrandbits(32))
@@ -111,10 +114,12 @@ class Chaos:
         client.bring(self.folder, with_image=number < 2)
         return client
 
-    @staticmethod
-    def _answer(rng: random.Random) -> Any:
+    def _answer(self, rng: random.Random) -> Any:
         def answer(_: Received) -> tuple[int, dict[str, str]]:
-            return (503 if rng.random() < REFUSED else 200), {}
+            is_away = rng.random() < REFUSED
+            with self._counting:
+                self.num_refused += is_away
+            return (503 if is_away else 200), {}
 
         return answer
 
@@ -218,7 +223,7 @@ class Chaos:
         everything = CONCURRENCY * self.storm.workers
         hit |= {(what, "postgres"): everything for what in ("kill", "freeze")}
         audit.check_steps(self.watcher, sum(hit.get((fault.what, fault.whom.kind), 0) for fault in self.faults))
-        audit.check_webhooks(self.receiver.came)
+        audit.check_webhooks(self.receiver.came, self.num_refused)
         audit.check_exits(self.service.database.was_away)
         audit.check_objects()
         for member in self.service.members:
@@ -243,6 +248,7 @@ class Chaos:
         clear = f"{len(taken)} of {len(self.watcher.takeovers)} without Postgres being away"
         return {
             "seed": self.storm.seed,
+            "objects in": f"S3 ({s3.found()})" if self.storm.in_bucket else "a folder",
             **dict(sorted(harm.items())),
             "seconds to end after SIGTERM in the rolling restart, median / max": spread(self.rolled),
             **self.audit.figures,

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
+import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
+import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 
 from longtake.app import House, back
 from longtake.errors import CallerError
-from longtake.serving import serve
+from longtake.orders import Order
+from longtake.records import Generation, Records
+from longtake.serving import PARENT_GONE, _wait, serve
 from longtake.settings import load
-from tests.servers import KEY, Server
+from longtake.wire.waiting import Waiting
+from longtake.worker import sweep
+from longtake.workflows import Workflows, names
+from longtake.workflows.recovery import HANDED_BACK
+from tests.servers import KEY, Reply, Server, replying
+
+if TYPE_CHECKING:
+    from longtake.records import Changes
 
 
 class Told(Exception):
@@ -102,6 +121,192 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
         assert workers_of(server.data) != [worker]
     finally:
         server.stop()
+
+
+def test_who_ends_the_server_and_its_worker_at_once_has_what_it_did_handed_back(tmp_path: Path) -> None:
+    opened, asked = threading.Event(), threading.Event()
+
+    class Asked(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            asked.set()
+            return opened.wait(timeout)
+
+        def set(self) -> None:
+            opened.set()
+
+    server = Server(tmp_path / "data")
+    with replying({"/slow.png": Reply(404, opened=Asked())}) as address:
+        server.start()
+        try:
+            server.create({"seconds": 1, "keyframes": {"frame0": {"type": "image", "url": f"{address}/slow.png"}}})
+            assert asked.wait(60)
+            assert server.process
+            for process in (server.process.pid, *workers_of(server.data)):
+                os.kill(process, signal.SIGTERM)  # as systemd does it
+            assert server.process.wait(timeout=30) == 0
+        finally:
+            server.stop()
+    assert workers_of(server.data) == []
+    assert "drained" in server.log.read_text()
+    with contextlib.closing(sqlite3.connect(server.data / "longtake.db")) as connection:
+        found = connection.execute("select status, attributes from workflow_status").fetchall()
+    assert [(status, json.loads(attributes)) for status, attributes in found] == [("ENQUEUED", {HANDED_BACK: 1})]
+
+
+def test_a_worker_that_has_a_parent_is_ended_by_no_second_signal_and_any_ends_after_its_time() -> None:
+    heard, hears = os.pipe()
+    try:
+        os.write(hears, bytes([signal.SIGTERM]))
+        _wait(heard, 0.01, told_once=True)  # else it would wait for ever
+        assert select.select([heard], [], [], 0)[0] == [], "it has read on"
+        os.write(hears, bytes([signal.SIGTERM]))
+        _wait(heard, 1e6, told_once=False)
+        os.write(hears, PARENT_GONE)
+        _wait(heard, 1e6, told_once=True)
+    finally:
+        os.close(heard)
+        os.close(hears)
+
+
+def test_a_drain_that_hangs_with_its_database_does_not_keep_the_worker(tmp_path: Path) -> None:
+    script = """
+import sys, threading, types
+from longtake import serving
+from longtake.settings import load
+
+class Hangs:
+    id = "worker"
+    def start(self):
+        print("begun", flush=True)
+    def drain(self, seconds):
+        threading.Event().wait()
+
+serving.LATE_SECONDS = 0.1
+serving.back = lambda *_, **__: Hangs()
+serving.work(types.SimpleNamespace(settings=load(data=sys.argv[1], drain_seconds=0)))
+"""
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert any(line == "begun\n" for line in iter(process.stdout.readline, ""))
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+
+
+def test_a_worker_that_is_told_to_end_while_it_begins_goes_on_to_its_hand_back_or_ends(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys, time, types
+from longtake import serving
+from longtake.settings import load
+
+class Begins:
+    id = "worker"
+    def start(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        while sys.argv[2] == "never":
+            time.sleep(0.01)
+    def drain(self, seconds):
+        print("handed back", flush=True)
+
+serving.LATE_SECONDS = 0.1 if sys.argv[2] == "never" else 60
+serving.back = lambda *_, **__: Begins()
+serving.work(types.SimpleNamespace(settings=load(data=sys.argv[1], drain_seconds=0)))
+"""
+    for when, said in (("soon", True), ("never", False)):
+        command = [sys.executable, "-c", script, str(tmp_path), when]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+        assert ("handed back" in done.stdout) is said
+
+
+class Hanging:
+    """Changes of a database that does not answer."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+
+    def last_id(self) -> int:
+        return 0
+
+    def watch(self, *_: object, **__: object) -> None:
+        self.answers.wait()
+
+
+@pytest.mark.timeout(30)
+def test_a_watcher_that_hangs_with_its_database_does_not_keep_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longtake.wire.waiting.STOP_SECONDS", 0.01)
+    changes = Hanging()
+    waiting = Waiting(cast("Changes", changes))
+
+    async def begin_and_end() -> None:
+        waiting.start()
+        waiting.stop()
+
+    try:
+        asyncio.run(begin_and_end())
+    finally:
+        changes.answers.set()
+
+
+def generation(order: Order) -> Generation:
+    now = time.time()
+    return Generation(
+        id=str(uuid.uuid4()),
+        account="default",
+        key_id="none",
+        wire="native",
+        request={},
+        order=order,
+        engine="motion",
+        credits=5.0,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "turn"), [("ERROR", "given_up", 1), ("CANCELLED", "waiting", 2), ("ENQUEUED", "waiting", 1)]
+)
+def test_a_webhook_that_has_killed_its_workers_is_given_up_and_what_was_lost_otherwise_is_sent(
+    status: str, state: str, turn: int, tmp_path: Path
+) -> None:
+    house = House.open(load(data=tmp_path / "data"))
+    workflows = Workflows(house.url)
+    try:
+        records = Records(house.database, workflows.enqueue, workflows.enqueue_webhook)
+        made = generation(Order(callback_url="https://example.com/told"))
+        records.submit(made)
+        records.start(made.id, 1)
+        change = sa.text("update workflow_status set status = :status where workflow_uuid like 'webhook.%'")
+        with house.database.begin() as connection:
+            assert connection.execute(change, {"status": status}).rowcount == 1
+        sweep(records, workflows, house.store)
+        (webhook,) = records.webhooks.page()
+        assert (webhook.state, webhook.turn) == (state, turn)
+    finally:
+        workflows.close()
+        house.database.dispose()
+
+
+def test_what_an_older_version_had_queued_leaves_its_queue_when_it_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House.open(load(data=tmp_path / "data"))
+    workflows = Workflows(house.url)
+    try:
+        records = Records(house.database, workflows.enqueue)
+        made = generation(Order())
+        records.submit(made)
+        monkeypatch.setattr(names, "VERSION", str(int(names.VERSION) + 1))
+        sweep(records, workflows, house.store)
+        with house.database.connect() as connection:
+            query = sa.text("select workflow_uuid, status from workflow_status order by 1")
+            found = [tuple(row) for row in connection.execute(query)]
+        assert found == [(f"{made.id}.1", "CANCELLED"), (f"{made.id}.2", "ENQUEUED")]
+    finally:
+        workflows.close()
+        house.database.dispose()
 
 
 def test_a_key_in_the_settings_that_was_revoked_is_a_sentence(tmp_path: Path) -> None:

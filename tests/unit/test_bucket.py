@@ -90,6 +90,20 @@ def test_listings_and_deletions_go_on_after_a_page(way: Way) -> None:
     assert list(way.store.keys("live")) == []
 
 
+def test_many_are_deleted_with_few_requests_and_those_that_are_not_there_are_passed_over(way: Way) -> None:
+    for number in range(5):
+        way.store.put(f"live/a/{number}", b"")
+    way.relay.forget()
+    way.store.delete_many([f"live/a/{number}" for number in range(0, 1200, 2)])
+    way.store.delete_many([f"live/b/{number}" for number in range(1001)])
+    assert [line.partition(" ")[0] for line in way.relay.requests] == ["POST"] * 3
+    assert set(way.store.keys("live")) == {"live/a/1", "live/a/3"}
+    way.store.delete_many([])
+    way.relay.refuse = "delete"
+    with pytest.raises(StoreError, match="could not delete objects"):
+        way.store.delete_many(["live/a/1", "live/a/3"])
+
+
 def _long_video(path: Path, seconds: int) -> None:
     """Noise, of which an MP4 becomes large soon; its index stands at its end."""
     rng = np.random.default_rng(0)

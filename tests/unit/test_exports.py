@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from structlog.testing import capture_logs
 
 from longtake.confined import Confined
-from longtake.errors import ConflictError, FaultError, MediaError, UnknownError, WorldError
+from longtake.errors import ConflictError, FaultError, MediaError, StoreError, UnknownError, WorldError
 from longtake.exports import MOST_WAITING, Conversion, Exports
 from longtake.orders import Order
 from longtake.records import Generation
@@ -123,6 +124,57 @@ def test_a_failure_that_nobody_waited_for_is_told_to_who_asks_next(place: Place)
     with pytest.raises(FaultError, match="it broke"):
         place.ended(place.exports.begin(one, "webm"))
     assert place.ended(place.exports.begin(one, "webm"))
+
+
+def test_what_a_foreign_error_says_is_for_the_log_alone(place: Place) -> None:
+    place.child.failures = [ValueError("hush")]
+    place.child.opened.set()
+    with capture_logs() as logs, pytest.raises(FaultError) as told:
+        place.ended(place.exports.begin(place.generation(), "webm"))
+    assert str(told.value) == "the video could not be converted to webm; the log tells more under its id"
+    assert [line["event"] for line in logs] == ["fault"]
+
+
+def test_a_disk_that_is_full_when_the_video_is_fetched_is_the_worlds_fault(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, store = place.generation(), Store.in_memory()
+    store.put(f"videos/{one.id}.mp4", b"a video")
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(28, "No space left on device", "/data/hush")
+
+    monkeypatch.setattr(Path, "open", full)
+    exports = Exports(store, place.child)
+    with pytest.raises(StoreError, match=r"can't be fetched: No space left on device$"):
+        exports.begin(one, "webm").key.result(20)
+
+
+def test_others_are_answered_while_a_store_far_away_is_asked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, quick = place.generation(), place.generation()
+    size, asked, answers = place.store.size, threading.Event(), threading.Event()
+
+    def size_of(key: str) -> int | None:
+        if slow.id in key and key.startswith("exports/"):
+            asked.set()
+            assert answers.wait(20)
+        return size(key)
+
+    monkeypatch.setattr(place.store, "size", size_of)
+    begun: list[Conversion] = []
+    threads = [threading.Thread(target=lambda: begun.append(place.exports.begin(slow, "webm"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert asked.wait(20)
+    asking = threading.Thread(target=place.exports.begin, args=(quick, "webm"), daemon=True)
+    asking.start()
+    asking.join(10)
+    was_answered = not asking.is_alive()
+    answers.set()
+    for thread in threads:
+        thread.join()
+    assert was_answered
+    assert begun[0] is begun[1], "it is made once, though two found nothing"
 
 
 def test_no_more_wait_than_may(place: Place) -> None:

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 
 import pytest
@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longtake import garbage
-from longtake.errors import ConflictError, StoreError
+from longtake.errors import ConflictError
 from longtake.garbage import DAY_SECONDS, Ages, Collector
 from longtake.records import Keys, Turn
 from longtake.records.needed import Needs, ids_in
 from longtake.records.tables import creates, events, generations, metadata, parents
 from longtake.store import Store
+from longtake.store.memory import Memory
 from longtake.workflows import Workflows, database_address, migrate_workflows, names
 from longtake.workflows.history import History
 from tests.yard import AT_ONCE, Played, Yard
@@ -192,18 +193,40 @@ def test_what_the_store_does_not_delete_is_counted_and_the_rest_goes(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yard.delete(done(yard))
-    delete = Store.delete
+    delete, asked = Memory.delete, list[int]()
 
-    def refuse(store: Store, key: str) -> None:
-        if key.startswith("live/"):
-            raise StoreError(f"could not delete {key}", retryable=True)
-        delete(store, key)
+    def refuse(place: Memory, keys: Sequence[str]) -> None:
+        asked.append(len(keys))
+        if any(key.startswith("live/") for key in keys):
+            raise OSError(f"could not delete {keys}")
+        delete(place, keys)
 
-    monkeypatch.setattr(Store, "delete", refuse)
+    monkeypatch.setattr(Memory, "delete", refuse)
+    num = len(yard.stored())
     report = yard.collect()
+    assert asked == [num, *[1] * num]
     assert report.num_stuck == 1
+    assert sum(tally.num for tally in report.objects.values()) == num - 1
     assert "live" not in report.objects
     assert [key.partition("/")[0] for key in yard.stored()] == ["live"]
+
+
+def test_a_page_of_what_goes_takes_one_request(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete, asked = Memory.delete, list[int]()
+
+    def count(place: Memory, keys: Sequence[str]) -> None:
+        asked.append(len(keys))
+        delete(place, keys)
+
+    for _ in range(3):
+        yard.delete(done(yard))
+    num = len(yard.stored())
+    monkeypatch.setattr(Memory, "delete", count)
+    assert yard.collect(dry_run=True).num_stuck == 0
+    assert asked == []
+    yard.collect()
+    assert asked == [num]
+    assert yard.stored() == set()
 
 
 def test_two_do_not_run_at_once_and_the_second_one_does_when_the_first_is_gone(yard: Yard) -> None:

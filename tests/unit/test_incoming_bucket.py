@@ -7,6 +7,7 @@ import io
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx2
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from longtake.errors import StoreError, UnknownError
 from longtake.incoming import Incoming, PartialFile, in_bucket
+from longtake.records import Upload
 from longtake.store import Listed, Store
 from tests.s3 import S3
 from tests.wire_rig import Rig, client, serving
@@ -199,6 +201,35 @@ def test_one_that_is_ended_while_it_is_put_together_may_be_asked_for_again(front
     assert told.value.retryable
     for each in (file, opened_again):
         each.close()
+
+
+def test_who_finds_the_pieces_gone_puts_nothing_together_and_leaves_no_file(fronts: tuple[Rig, Rig]) -> None:
+    one, another = (rig.incoming for rig in fronts)
+    partial = one.begin("default", 2000)
+    file = opened(one, partial.id)
+    file.write(DATA[:2000])
+    file.trust()
+    late = opened(another, partial.id)
+    assert late.size == 2000
+    folder = fronts[1].store.work_folder
+    assert folder
+    with late.whole() as path:
+        assert path.read_bytes() == DATA[:2000]
+    file.remove()  # the other front was quicker
+    before = set(folder.rglob("*"))
+    with pytest.raises(StoreError) as told, late.whole():
+        pass
+    assert told.value.retryable
+    assert set(folder.rglob("*")) == before
+    for each in (file, late):
+        each.close()
+
+
+def test_two_fronts_that_finish_one_upload_keep_it_once(fronts: tuple[Rig, Rig]) -> None:
+    one, another = (rig.records for rig in fronts)
+    upload = Upload(str(uuid.uuid4()), "default", "image", "uploads/x.png", 4, 4, None, None, 9, "", 1.0)
+    assert one.add_upload(upload) == upload
+    assert another.add_upload(replace(upload, created_at=2.0)) == upload
 
 
 @pytest.fixture

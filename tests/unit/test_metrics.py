@@ -18,6 +18,7 @@ from longtake.errors import CallerError
 from longtake.media.seams import Seam
 from longtake.metrics import SHARED, WORKER, Queues, Waiting
 from longtake.probes import Probes
+from longtake.wire.access import Metrics as FrontMetrics
 from longtake.workflows.liveness import FileLocks, Watch
 
 UNITS = ("_seconds", "_bytes", "_ratio", "_ciede2000")
@@ -182,6 +183,34 @@ def test_a_database_that_is_away_is_a_figure_and_not_a_failed_scrape() -> None:
     text = metrics.exposition(registry).decode()
     assert "longtake_database_up 0.0" in text
     assert "longtake_queued{" not in text
+
+
+def test_many_scrapes_count_the_generations_once() -> None:
+    looks = []
+
+    def count() -> dict[str, int]:
+        looks.append(1)
+        return {"queued": 2, "completed": 10_000_000}
+
+    front = FrontMetrics(count, lambda: 0)
+    scrapes = [metrics.exposition(front.registry).decode() for _ in range(5)]
+    assert len(looks) == 1
+    assert all('longtake_generations{state="queued"} 2.0' in text for text in scrapes)
+
+
+def test_generations_that_can_not_be_counted_fail_no_scrape_and_are_not_tried_at_each() -> None:
+    looks = []
+
+    def away() -> dict[str, int]:
+        looks.append(1)
+        raise ConnectionError("away")
+
+    front = FrontMetrics(away, lambda: 3)
+    for _ in range(3):
+        text = metrics.exposition(front.registry).decode()
+        assert "longtake_waiting_clients 3.0" in text
+        assert "longtake_generations{" not in text
+    assert len(looks) == 1
 
 
 # ---- what a worker answers

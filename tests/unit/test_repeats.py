@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,8 +16,11 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
+from longtake.errors import DatabaseError
+from longtake.orders import KeyFrame, Order
+from longtake.records import Generation
 from longtake.records.tables import creates
-from tests.wire_rig import MODELS, OTHER_KEY, Rig, client, rig_on, serving
+from tests.wire_rig import KEY, MODELS, OTHER_KEY, Rig, client, rig_on, serving
 
 SEED = "/v2/generate/video/luma-ai/generation"
 
@@ -175,3 +179,26 @@ def test_a_create_is_known_again_after_its_source_was_deleted(
     other = {**body, next(iter(body)): "540p" if "resolution" in body else "something else"}
     assert http.post(path, json=other, headers=headers).status_code == 409
     assert http.post(path, json=body).status_code in (404, 409), "without the key it is another create"
+
+
+def test_an_order_whose_answer_the_database_lost_keeps_the_file_that_came_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit went through, and its answer did not come: nobody knows that the order was taken."""
+    rig, picture = Rig.build(tmp_path), io.BytesIO()
+    Image.new("RGB", (96, 64), (90, 120, 30)).save(picture, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    submit = rig.records.submit
+
+    def lose(generation: Generation, **more: Any) -> Generation:
+        submit(generation, **more)
+        raise DatabaseError("the database is away", retryable=True)
+
+    monkeypatch.setattr(rig.records, "submit", lose)
+    key = rig.keys.ensure(KEY)
+    with pytest.raises(DatabaseError):
+        rig.service.submit(key, Order(before=KeyFrame(type="image", url=url)), wire="native", request={})
+    (made,) = rig.records.page(key.account)
+    assert made.order.before
+    assert made.order.before.upload
+    assert rig.store.size(rig.records.get_upload(made.order.before.upload, key.account).key)

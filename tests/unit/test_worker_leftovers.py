@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from longtake import bringing
 from longtake.errors import FaultError, StoreError, WorldError
 from longtake.footage import Run
-from longtake.orders import Order
-from longtake.store import Store
+from longtake.orders import KeyFrame, Order
+from longtake.store import Listed, Store
 from longtake.worker import sweep
 from longtake.workflows import Workflows
 from tests.stage import FREEZE, ON, Dead, Stage, Steps
@@ -124,13 +127,83 @@ def test_a_store_that_refuses_to_delete_does_not_hide_why_it_failed(
     def fail(seed: int) -> None:
         raise WorldError("no answer")
 
-    def refuse(_: Store, key: str) -> None:
-        raise StoreError(f"could not delete {key}", retryable=True)
+    refused: list[str] = []
 
-    monkeypatch.setattr(Store, "delete", refuse)
+    def refuse(_: Store, keys: Iterable[str]) -> None:
+        refused.extend(keys)
+        raise StoreError("could not delete objects", retryable=True)
+
+    monkeypatch.setattr(Store, "delete_many", refuse)
     stage.engine.after = fail
     stage.worker.run(stage.id, 1, 1, Steps())
     assert stage.generation.failure_reason == "no answer"
+    assert refused
+
+
+def asked_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the store is asked when something is cleaned up: each listing by its kind, each request to delete."""
+    asked: list[str] = []
+    listed, delete_many = Store.listed, Store.delete_many
+
+    def note_listing(store: Store, prefix: str = "") -> Iterator[Listed]:
+        asked.append(prefix.partition("/")[0])
+        return listed(store, prefix)
+
+    def note_deletion(store: Store, keys: Iterable[str]) -> None:
+        asked.append("delete")
+        delete_many(store, keys)
+
+    monkeypatch.setattr(Store, "listed", note_listing)
+    monkeypatch.setattr(Store, "delete_many", note_deletion)
+    return asked
+
+
+def test_the_first_run_that_comes_to_its_end_leaves_what_its_record_names_and_looks_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, run = Store.in_memory(), Run("id")
+    kept = {run.key("videos", ".mp4"), run.key("images", ".jpg"), run.segment(1), run.again[0], run.matched("b-0")}
+    gone = {run.part(0), run.part(1), run.sound(0), run.again[1], run.matched("a-0")}
+    gone |= {run.key("live", ".json"), run.key("live", "-00000.mp4"), *map(run.still, ("frame0", "frame1"))}
+    others = {Run("id", 1, 2).segment(), "segments/other/1-1.mp4", "sources/up/id-1-1.mp4"}
+    for key in kept | gone | others:
+        store.put(key, b"x")
+    asked = asked_of(monkeypatch)
+    run.forget(store, kept | {"segments/parent/1-1.mp4"})
+    assert asked == ["segments", "sources", "live", "delete"]
+    assert set(store.keys()) == kept | others
+
+
+@pytest.mark.parametrize(("run", "named"), [(Run("id", 1, 2), Run("id", 1, 2)), (Run("id"), Run("id", 1, 2))])
+def test_where_more_than_one_run_made_something_all_kinds_are_looked_at(
+    run: Run, named: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, first = Store.in_memory(), Run("id")
+    for key in (first.key("videos", ".mp4"), first.key("images", ".jpg"), first.still("frame0"), first.segment()):
+        store.put(key, b"x")
+    kept = {named.key("videos", ".mp4"), named.segment()}
+    for key in kept:
+        store.put(key, b"x")
+    asked = asked_of(monkeypatch)
+    run.forget(store, kept)
+    assert asked == ["segments", "videos", "images", "stills", "sources", "live", "delete"]
+    assert set(store.keys()) == kept
+
+
+def test_an_image_from_an_address_is_kept_where_it_is_looked_for_when_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, Order(seed=ON))
+
+    def fetch(fetcher: object, url: str, path: Path, look: object) -> None:
+        path.write_bytes(image)
+
+    image = bytes(cv2.imencode(".png", np.full((96, 160, 3), 90, np.uint8))[1])
+    monkeypatch.setattr(bringing, "fetch_patiently", fetch)
+    for end in ("frame0", "frame1"):
+        frame = KeyFrame(type="image", url="http://127.0.0.1/a.png")
+        brought = stage.worker._bringing.bring(Run(stage.id), stage.generation, end, frame, lambda *_: None)
+        assert brought["still"]["key"] == Run(stage.id).still(end)
 
 
 class Lost(Workflows):

@@ -30,6 +30,10 @@ def upgrade() -> None:
     op.add_column("uploads", sa.Column("footage", sa.JSON))
     op.add_column("generations", sa.Column("trace", sa.String))
     op.create_index("generations_by_end", "generations", ["ended_at"])
+    deleted = sa.text("deleted_at IS NOT NULL")
+    op.create_index(
+        "generations_by_deletion", "generations", ["deleted_at"], sqlite_where=deleted, postgresql_where=deleted
+    )
     op.create_index("events_by_account", "events", ["account", "id"])
     op.create_index("webhooks_by_end", "webhooks", ["ended_at"])
     op.drop_index("creates_by_time", "creates")
@@ -41,6 +45,7 @@ def downgrade() -> None:
     op.create_index("creates_by_time", "creates", ["created_at"])
     op.drop_index("webhooks_by_end", "webhooks")
     op.drop_index("events_by_account", "events")
+    op.drop_index("generations_by_deletion", "generations")
     op.drop_index("generations_by_end", "generations")
     op.drop_column("generations", "trace")
     op.drop_column("uploads", "footage")
