@@ -154,7 +154,7 @@ def _keys(data: Path | None) -> Keys:
 def _house(data: Path | None) -> House:
     from longtake.app import House
 
-    return House.open(_settings(data))
+    return House.open(_settings(data), marks=False)
 
 
 def _settings(data: Path | None) -> Settings:
@@ -220,12 +220,13 @@ def gc(
 
     from rich.console import Console
 
+    from longtake.app import House
     from longtake.garbage import Ages, Collector
     from longtake.records import Records
     from longtake.records.needed import Needs
     from longtake.workflows.history import History
 
-    house = _house(data)
+    house = House.open_marked(_settings(data), migrates=not dry_run)
     console = Console(stderr=True, quiet=verbose)  # its line would stand among the names
     with closing(History(house.url)) as history, console.status("looking") as status:
         report = Collector(

@@ -7,15 +7,17 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longtake.engines.available import engines
 from longtake.errors import AuthError, CallerError, DatabaseError
 from longtake.fetch import Fetcher, FetchRules, check_url, parse_networks
 from longtake.fetch.addresses import Network
+from longtake.garbage import check_mark, mark
 from longtake.records import (
     Changes,
     Keys,
@@ -57,8 +59,35 @@ class House:
     rules: FetchRules
 
     @classmethod
-    def open(cls, settings: Settings) -> House:
-        """Makes the folder and the tables where they are missing. Raises CallerError."""
+    def open(cls, settings: Settings, *, marks: bool = True) -> House:
+        """Makes the folder and the tables where they are missing, and marks a store that has no mark as this one's.
+
+        Raises CallerError, also where the store belongs to another database.
+        """
+        house = cls._of(settings)
+        with house._closed_on_error():
+            migrate(house.database)
+            migrate_workflows(house.url)
+            if marks:
+                mark(house._id, house.store)
+        return house
+
+    @classmethod
+    def open_marked(cls, settings: Settings, *, migrates: bool) -> House:
+        """For who deletes. Raises CallerError, and has made nothing, unless the store is marked as this database's."""
+        house = cls._of(settings)
+        file = house.database.url.database or ""
+        if not is_postgres(house.url) and not Path(file).exists():
+            raise _database_error(f"there is no {file}")
+        with house._closed_on_error():
+            check_mark(house._id, house.store)
+            if migrates:
+                migrate(house.database)
+                migrate_workflows(house.url)
+        return house
+
+    @classmethod
+    def _of(cls, settings: Settings) -> House:
         rules = FetchRules(
             allow=_networks(settings),
             max_bytes=settings.fetch_max_bytes,
@@ -73,22 +102,30 @@ class House:
         try:
             database_address(url)
         except CallerError as error:
-            name = f"{PREFIX}DATABASE_URL"
-            raise CallerError(f"{name}: {error.message}", field=name) from None
+            raise _database_error(error.message) from None
         database = open_database(url)
-        try:
-            migrate(database)
-            migrate_workflows(url)
-        except DatabaseError as error:
-            name = f"{PREFIX}DATABASE_URL"
-            why = str(error.__cause__ or error).partition("\n")[0]
-            raise CallerError(f"{name}: the database can't be used: {why}", field=name) from error
         limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
         if settings.store_url:
             store = Store.in_bucket(settings.store_url, folder / "scratch")
         else:
             store = Store.in_folder(folder / "objects")
         return cls(settings, url, database, store, Keys(database, limits), rules)
+
+    @contextlib.contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            self.database.dispose()
+            why = str(error.__cause__ or error).partition("\n")[0]
+            raise _database_error(f"the database can't be used: {why}") from error
+        except BaseException:
+            self.database.dispose()
+            raise
+
+    def _id(self, make: Callable[[], bytes]) -> bytes:
+        """The database's own, made where it has none."""
+        return kept_secret(self.database, "house", make)
 
     def first_key(self) -> str | None:
         """The secret of the key made now, where there was none; None where there is one already.
@@ -248,6 +285,11 @@ class _Book:
 
     def ids(self) -> list[str]:
         return [one.id for one in self.workers.all()]
+
+
+def _database_error(message: str) -> CallerError:
+    name = f"{PREFIX}DATABASE_URL"
+    return CallerError(f"{name}: {message}", field=name)
 
 
 def _networks(settings: Settings) -> tuple[Network, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from longtake.admin import gc, keys, webhooks
-from longtake.errors import CallerError, LongtakeError, MediaError
+from longtake.errors import CallerError, DatabaseError, LongtakeError, MediaError
 from longtake.orders import (
     ASPECT_LIMITS,
     MOST_TAKES,
@@ -41,11 +41,17 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except LongtakeError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_told(error)) from error
 
     def list_commands(self, _: click.Context) -> list[str]:
         """In the order in which they are written below: the likeliest first."""
         return list(self.commands)
+
+
+def _told(error: LongtakeError) -> str:
+    """With its cause where the database can't be used: on the command line whoever reads it may mend it."""
+    why = str(error.__cause__ or "").partition("\n")[0].strip() if isinstance(error, DatabaseError) else ""
+    return f"{error}: {why}" if why and why not in str(error) else str(error)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -234,6 +240,9 @@ def serve(host: str | None, port: int | None, data: Path | None, no_worker: bool
 @click.option("--parent-on-stdin", is_flag=True, hidden=True)
 def worker(data: Path | None, engines: str | None, concurrency: int, parent_on_stdin: bool) -> None:
     """Render what servers on the same database take in (serve starts one by itself); any number may run."""
+    able = tuple(name.strip() for name in engines.split(",")) if engines is not None else ()
+    if not all(able):
+        raise click.BadParameter("an engine's name is empty; names are separated by commas.", param_hint="--engines")
     from longtake.app import House
     from longtake.log import set_up
     from longtake.serving import work
@@ -241,7 +250,6 @@ def worker(data: Path | None, engines: str | None, concurrency: int, parent_on_s
 
     settings = load(data=data)
     set_up(settings.log_format)
-    able = tuple(name.strip() for name in engines.split(",")) if engines is not None else ()
     work(House.open(settings), able=able, concurrency=concurrency, parent_on_stdin=parent_on_stdin)
 
 

@@ -13,6 +13,7 @@ LongtakeError
 ├── WorldError           something outside failed; `retryable` says whether trying again may help
 │   ├── FetchError       an address could not be fetched
 │   ├── StoreError       the object store did not do what it was asked
+│   │   └── BucketError  a bucket's server is away, or refuses: told to those who run the server, not to clients
 │   └── DatabaseError    the database is away, or does not answer in time
 ├── FaultError           a fault of ours: a promise inside the program was broken
 └── Cancelled            not a failure: the caller took the order back
@@ -87,6 +88,13 @@ class FetchError(WorldError):
 
 class StoreError(WorldError):
     """The object store did not do what it was asked. Remedy: disk, permissions, credentials."""
+
+
+class BucketError(StoreError):
+    """A bucket's server is away, or refuses. The message names settings and addresses: it is for those who run the
+    server, and clients are told `TOLD`. Remedy: what the message says."""
+
+    TOLD = "what keeps the videos can't be reached just now: try again"
 
 
 class DatabaseError(WorldError):

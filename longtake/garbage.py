@@ -8,6 +8,7 @@ looked at. Why that is safe stands in `records.needed`.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +17,23 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
-from longtake.errors import StoreError
+from longtake.errors import CallerError, StoreError, UnknownError
 from longtake.records import Records
+from longtake.records.database import lacks_tables
 from longtake.records.needed import Needs, ids_in
 from longtake.store import Listed, Store
 
 log = logging.getLogger(__name__)
+MARK: Final = "house/id"
+"""The object that says which database the store belongs to; it stays."""
 PAGE: Final = 1000
 """Keys that the database is asked after at once."""
 AT_ONCE: Final = 8
 """Objects that are deleted at the same time, where not all of a page could be with one request."""
 DAY_SECONDS: Final = 86400.0
+
+Kept = Callable[[Callable[[], bytes]], bytes]
+"""Gives a database's own id, which it makes with what it is given where there is none."""
 
 
 class Finished(Protocol):
@@ -148,6 +155,8 @@ class Collector:
     def _old(self, before: float) -> Iterator[Listed]:
         pieces = self._store.listed("partial") if self._store.is_shared else ()  # else the fronts' own, on their disks
         for one in chain(self._store.listed(), pieces):
+            if one.key == MARK:
+                continue
             self._report.num_seen += 1
             if not ids_in(one.key):
                 self._report.num_strange += 1
@@ -208,6 +217,49 @@ class Collector:
         report.creates = needs.forget_creates(now)
 
 
+def mark(kept: Kept, store: Store) -> None:
+    """Writes into a store that has none which database it belongs to. Raises CallerError where that is another one.
+
+    A store that is away is left as it is: gc refuses what has no mark.
+    """
+    id = kept(lambda: secrets.token_bytes(16)).hex().encode()
+    try:
+        store.check()
+        if store.size(MARK) is None:
+            store.put(MARK, id)
+        found = store.read(MARK)
+    except StoreError as error:
+        log.warning("which database the store belongs to is not known yet: %s", error)
+        return
+    if found != id:
+        raise _refused("belongs to another database")
+
+
+def check_mark(kept: Kept, store: Store) -> None:
+    """Raises CallerError unless the store is marked as this database's. Changes nothing."""
+    try:
+        id = kept(_unopened).hex().encode()
+    except Exception as error:
+        if lacks_tables(error):
+            _unopened()
+        raise
+    try:
+        found = store.read(MARK)
+    except UnknownError:
+        raise _refused("has no mark that says which database it belongs to: start longtake serve first") from None
+    if found != id:
+        raise _refused("belongs to another database")
+
+
+def _unopened() -> bytes:
+    raise _refused("is not known to this database, which no longtake serve or worker has opened") from None
+
+
+def _refused(what: str) -> CallerError:
+    names = "LONGTAKE_DATABASE_URL and LONGTAKE_STORE_URL"
+    return CallerError(f"this store {what}; check {names} (docs/operations.md, Clearing up)", field=names)
+
+
 def _size(num_bytes: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if num_bytes < 1000:
@@ -216,4 +268,4 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes:,.3g} TB"
 
 
-__all__ = ["Ages", "Collector", "Finished", "Report", "Tally"]
+__all__ = ["MARK", "Ages", "Collector", "Finished", "Report", "Tally", "check_mark", "mark"]

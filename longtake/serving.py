@@ -52,9 +52,10 @@ BACKLOG = 4096
 def serve(house: House, *, with_worker: bool, tell: Callable[[str], None]) -> None:
     """Answers until SIGINT or SIGTERM, then exits with 0. `tell` is given the address once the port is ours and open.
 
-    Raises CallerError where the port can't be had.
+    Raises CallerError where the port can't be had, StoreError where the store can't be used.
     """
     settings = house.settings
+    house.store.check()
     tracing.set_up("front")
     listener = _listen(settings)
     was = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -124,7 +125,7 @@ def work(house: House, *, able: Sequence[str] = (), concurrency: int = 1, parent
 
     Told so (SIGTERM, SIGINT) it lets what it does come to a step's end, gives the rest back to the queue, and ends
     with 0; told once more, at once, unless it has a parent: whoever ends both tells it twice. Raises CallerError for
-    an engine that there is not.
+    an engine that there is not, StoreError where the store can't be used.
     """
     # A thread that waits on a lock sleeps through a signal that came just before, or to another thread; not through
     # the byte that each signal writes here.
@@ -139,6 +140,7 @@ def work(house: House, *, able: Sequence[str] = (), concurrency: int = 1, parent
     if parent_on_stdin:
         threading.Thread(target=_end_with_parent, args=(gone, hears), daemon=True).start()
     share_one_heap()
+    house.store.check()
     tracing.set_up("worker")
     executor = back(house, able=able, concurrency=concurrency)
     metrics.set_slots(concurrency)

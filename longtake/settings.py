@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,14 @@ FOR_TESTS = {"LONGTAKE_REQUIRE", "LONGTAKE_CLIPS", "LONGTAKE_TEST_DATABASE_URL"}
 """Variables that only the tests and benchmarks read."""
 FOR_CLIENTS = {"LONGTAKE_KEY"}
 """What the examples call a client's key: it may stand in the same shell."""
+
+EXAMPLES = {
+    "database_url": "an address like postgresql://USER:PASSWORD@HOST:5432/DATABASE or sqlite:////FOLDER/FILE",
+    "store_url": "an address like s3://BUCKET/PREFIX",
+    "webhook_url": "an address like https://example.com/told",
+    "log_format": "json, text or auto",
+}
+"""What a setting must be whose rule is a pattern."""
 
 
 class Settings(BaseSettings):
@@ -52,7 +61,8 @@ class Settings(BaseSettings):
     secret: str | None = Field(
         None,
         min_length=32,
-        description="Signs links; several servers need the same. By default one is made and kept in the data folder.",
+        description="Signs links; several servers need the same. By default one is made and kept in the database that"
+        " LONGTAKE_DATABASE_URL names, where all find it, else in the data folder.",
     )
     link_seconds: int = Field(86400, ge=60, description="How long a link to a video works.")
     models: str = Field(
@@ -84,8 +94,9 @@ class Settings(BaseSettings):
     )
     webhook_secret: str | None = Field(
         None,
-        description="What signs webhooks is made from it: whsec_ and base64; several workers need "
-        "the same. By default one is made and kept in the data folder. `longtake webhooks secret` shows an account's.",
+        description="What signs webhooks is made from it: whsec_ and base64; several workers need the same. By "
+        "default one is made and kept in the database that LONGTAKE_DATABASE_URL names, where all find it, else in "
+        "the data folder. `longtake webhooks secret` shows an account's.",
     )
     requests_per_minute: int | None = Field(None, ge=1, description="How many requests a key may send in a minute.")
     generations_at_once: int | None = Field(
@@ -134,7 +145,9 @@ def load(**given: object) -> Settings:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known | FOR_TESTS | FOR_CLIENTS:
-            raise CallerError(f"{name} is not a setting; these are: {', '.join(sorted(known))}", field=name)
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), (one.removeprefix(PREFIX) for one in known), 1)
+            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"these are: {', '.join(sorted(known))}"
+            raise CallerError(f"{name} is not a setting; {hint}", field=name)
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValueError as error:
@@ -154,8 +167,14 @@ def parse_models(text: str) -> dict[str, str]:
 
 def _sentence(error: ValueError) -> str:
     errors: list[Any] = getattr(error, "errors", list)()
-    parts = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in errors if e["loc"]]
+    parts = [f"{PREFIX}{str(e['loc'][0]).upper()}: {_why(e)}" for e in errors if e["loc"]]
     return "; ".join(parts) or str(error)
+
+
+def _why(error: Any) -> str:
+    """In place of a regular expression, what it stands for."""
+    example = EXAMPLES.get(str(error["loc"][0]))
+    return f"must be {example}" if example and error["type"] == "string_pattern_mismatch" else str(error["msg"])
 
 
 def manual() -> str:

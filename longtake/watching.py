@@ -178,7 +178,7 @@ def is_watchable(generation: Generation, store: Store) -> bool:
 
 
 class Watchable:
-    """`is_watchable`, for who asks again and again: of what is rendered the store is asked once a second.
+    """`is_watchable`, for who asks again and again: of what can be watched already the store is asked once a second.
 
     For any number of threads at a time.
     """
@@ -198,11 +198,12 @@ class Watchable:
         if time.monotonic() < until:
             return answer
         answer = is_watchable(generation, self._store)
-        with self._lock:
-            self._told[name] = time.monotonic() + SAME_SECONDS, answer
-            self._told.move_to_end(name)
-            if len(self._told) > MOST_ASKED:
-                self._told.popitem(last=False)
+        if answer:  # who waits for its first frames hears of them at once
+            with self._lock:
+                self._told[name] = time.monotonic() + SAME_SECONDS, answer
+                self._told.move_to_end(name)
+                if len(self._told) > MOST_ASKED:
+                    self._told.popitem(last=False)
         return answer
 
 

@@ -17,7 +17,7 @@ from longtake import metrics, tracing
 from longtake.bringing import Bringing
 from longtake.edits import Editing
 from longtake.engines.base import Engine
-from longtake.errors import CallerError, Cancelled, DatabaseError, LongtakeError, WorldError
+from longtake.errors import BucketError, CallerError, Cancelled, DatabaseError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
 from longtake.footage import Footage, Run, Source, Tell, keys_of, timeline_in
 from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
@@ -87,6 +87,9 @@ class Worker:
             raise  # nothing can be recorded: this run ends, and another begins once the database is back
         except CallerError as error:
             self._fail(run, str(error), "caller")
+        except BucketError as error:
+            log.warning("the store is away", generation=id, problem=str(error))
+            self._fail(run, BucketError.TOLD, "world")
         except WorldError as error:
             self._fail(run, str(error), "world")
         except LongtakeError as error:
@@ -208,6 +211,8 @@ class Worker:
             elif generation.result:
                 result = generation.result
                 run.forget(self._store, {result.video_key, result.image_key, *keys_of(result.timeline)})
+        except WorldError as error:
+            log.warning("could not clean up", generation=run.id, problem=str(error))
         except Exception:
             log.exception("could not clean up", generation=run.id)
 

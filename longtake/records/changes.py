@@ -104,10 +104,14 @@ class Changes:
         """Events are numbered as they are written, and seen as they are committed: one with a lower number may come
         later. So numbers that are missing are asked for again, for as long as a transaction may last."""
         gaps: dict[int, float] | None = None
+        is_away = False
         while not stop.is_set():
             try:
                 gaps = self._gaps_before(last) if gaps is None else gaps
                 with self._listen() as listening:
+                    if is_away:
+                        is_away = False
+                        log.warning("the watcher of changes has the database again")
                     while not stop.is_set():
                         while batch := self._news(last, gaps):
                             last = max(last, batch[-1].id)
@@ -116,7 +120,10 @@ class Changes:
                         if not list(listening.notifies(timeout=0)):
                             list(listening.notifies(timeout=LOOK_SECONDS, stop_after=1))
             except (psycopg.Error, DatabaseError) as error:
-                log.warning("the watcher of changes lost the database, and begins again: %s", error)
+                if not is_away:
+                    is_away = True
+                    why = str(error).partition("\n")[0]
+                    log.warning("the watcher of changes lost the database, and tries on: %s", why)
                 stop.wait(RETRY_SECONDS)
 
     def _listen(self) -> psycopg.Connection[Any]:

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from longtake.errors import DatabaseError
+from longtake.errors import CallerError, DatabaseError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +48,8 @@ CONNECT = {
 """How a client connects (libpq's words), where its URL says nothing else."""
 AWAY_CODES = {5, 6, 8, 10, 13, 14}
 """SQLite's primary result codes that another try may not meet: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN."""
+UNDEFINED = {"42P01", "42703"}
+"""The SQLSTATEs of a table and a column that there are not."""
 READ_ONLY = "25006"
 """The SQLSTATE of a server that takes no writes: after a failover, the one that was the primary."""
 MIGRATIONS = "(migrations)"
@@ -58,7 +60,7 @@ def open_database(url: str) -> sa.Engine:
     """An engine for `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE` (psycopg 3).
 
     Where the database is away, or does not answer in time, calls raise DatabaseError, and the next one connects anew.
-    Errors name no values: prompts and hashes of keys stay out of the log.
+    Errors name no values: prompts and hashes of keys stay out of the log. Raises CallerError for what is no address.
     """
     if is_postgres(url):
         return _open_postgres(url)
@@ -138,9 +140,33 @@ def patiently(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S,
     return call
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether the database was reached, and would not do what was asked: it has no such table, for one."""
-    return isinstance(error, sa.exc.DBAPIError)
+def lacks_tables(error: Exception) -> bool:
+    """Whether the database was reached, and has not the table or the column that was asked for."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.OperationalError):
+        return str(cause).startswith(("no such table", "no such column"))
+    return getattr(cause, "sqlstate", None) in UNDEFINED
+
+
+def postgres_address(url: str) -> sa.URL:
+    """The address in its parts, with psycopg's name as the driver. Raises CallerError, which tells no password."""
+    from psycopg import pq  # loads libpq, which SQLite needs not
+
+    field = "LONGTAKE_DATABASE_URL"
+    example = "one looks like postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+    try:
+        address = sa.make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
+    except (ValueError, sa.exc.ArgumentError):  # whose texts may hold a password
+        raise CallerError(
+            f"{field}: postgresql://… is no address of a database, its port is no number; {example}", field=field
+        ) from None
+    if "@" in (address.host or ""):
+        raise CallerError(f"{field}: an @ in the password is to be written %40; {example}", field=field)
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    for name in address.query:
+        if name not in known:
+            raise CallerError(f"{field}: Postgres knows no option {name!r}; {example}", field=field)
+    return address
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -163,7 +189,7 @@ def migrate(engine: sa.Engine) -> None:
 
 def _open_postgres(url: str) -> sa.Engine:
     """READ COMMITTED: what checks several rows before it writes takes `lock_account` first."""
-    address = sa.make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
+    address = postgres_address(url)
     given = address.query.get("options", "")
     ours = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
     options = f"{ours} {given if isinstance(given, str) else ' '.join(given)}".rstrip()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import obstore
 from obstore.store import S3Store
 
-from longtake.errors import CallerError, LongtakeError, StoreError, UnknownError
+from longtake.errors import BucketError, CallerError, LongtakeError, StoreError, UnknownError
 from longtake.store.objects import Objects
 from longtake.store.ranged import FIRST_BYTES
 
@@ -95,19 +95,19 @@ class Bucket(Objects):
         at = f"bucket {self._bucket} at {urlsplit(self._endpoint).netloc if self._endpoint else 'Amazon S3'}"
         if code == "NoSuchBucket" or (putting and isinstance(error, FileNotFoundError)):
             names = f"LONGTAKE_STORE_URL and {ENDPOINTS[1]}"
-            return StoreError(f"{message}: there is no {at}; check {names}", retryable=False)
+            return BucketError(f"{message}: there is no {at}; check {names}", retryable=False)
         if isinstance(error, FileNotFoundError):
             return UnknownError(f"{message}: there is no such object")
         refused = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
         if isinstance(error, refused) or status in (401, 403):
             names = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and the rights that go with them"
-            return StoreError(f"{message}: {at} refuses us ({code or status}); check {names}", retryable=False)
+            return BucketError(f"{message}: {at} refuses us ({code or status}); check {names}", retryable=False)
         if status:
             retryable = status >= 500 or status in (408, 409, 412, 429)
-            return StoreError(f"{message}: {at} answered {status} {code}".rstrip(), retryable=retryable)
+            return BucketError(f"{message}: {at} answered {status} {code}".rstrip(), retryable=retryable)
         if "/latest/" in str(error) and "169.254." in str(error):
-            return StoreError(f"{message}: no keys for {at}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        return StoreError(f"{message}: {at} does not answer ({_why(error)}); check {ENDPOINTS[1]}", retryable=True)
+            return BucketError(f"{message}: no keys for {at}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return BucketError(f"{message}: {at} does not answer ({_why(error)}); check {ENDPOINTS[1]}", retryable=True)
 
     def _open(self, patience_seconds: float) -> S3Store:
         seconds = REQUEST_SECONDS if patience_seconds else CHECK_SECONDS

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -52,12 +51,23 @@ def _address(data: Path | None) -> tuple[str, str]:
 
     settings = load(data=data)
     if settings.database_url:
-        parts = urlsplit(settings.database_url)
-        return settings.database_url, f"{parts.scheme.partition('+')[0]}://{parts.hostname or ''}{parts.path}"
+        return settings.database_url, _name(settings.database_url)
     file = (settings.data / "longtake.db").resolve()
     if not file.is_file():
         raise CallerError(f"there is no database {file}; longtake serve makes one, --data names another folder")
     return f"sqlite:///{file}", str(file)
+
+
+def _name(url: str) -> str:
+    """Where the database is: kind, host, port and name, and nothing that is secret. Raises CallerError."""
+    from longtake.records import is_postgres
+    from longtake.records.database import postgres_address
+
+    if not is_postgres(url):
+        return url
+    address = postgres_address(url)
+    host = f"[{address.host}]" if ":" in (address.host or "") else address.host or ""
+    return f"postgresql://{host}{f':{address.port}' if address.port else ''}/{address.database or ''}"
 
 
 def _print(seen: Overview, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from longtake.top.overview import Overview, QueueLine, RunningLine, WorkerLine
@@ -17,6 +17,8 @@ NARROW: Final = 100
 ROOMY: Final = 130
 """Columns from which ids are shown whole."""
 ID_LENGTH: Final = 8
+NOBODY: Final = "no worker"
+"""Where a stage would stand: its worker is dead, and another has not taken it up yet."""
 
 
 def drawn(seen: Overview, *, width: int, height: int, source: str = "", hint: str = "") -> RenderableType:
@@ -42,7 +44,7 @@ def drawn(seen: Overview, *, width: int, height: int, source: str = "", hint: st
         Text(""),
         _queues(seen.queues, of_queues),
         Text(""),
-        _running(seen.running, of_running, width),
+        _running(seen.running, {one.id for one in workers if one.alive}, of_running, width),
     )
 
 
@@ -86,7 +88,8 @@ def _queues(queues: Sequence[QueueLine], most: int) -> Table:
     return _filled(table, rows, styles, most, "no engine")
 
 
-def _running(running: Sequence[RunningLine], most: int, width: int) -> Table:
+def _running(running: Sequence[RunningLine], alive: Collection[str], most: int, width: int) -> Table:
+    """What no living worker works on is dim, and says so in its stage's place."""
     from rich.progress_bar import ProgressBar
 
     table = _table(
@@ -99,7 +102,7 @@ def _running(running: Sequence[RunningLine], most: int, width: int) -> Table:
             one.id if width >= ROOMY else one.id[:ID_LENGTH],
             _plain(one.account),
             _plain(one.engine),
-            _plain(one.stage),
+            _plain(one.stage if one.worker in alive else NOBODY),
             ProgressBar(total=1.0, completed=one.progress, complete_style="cyan", finished_style="cyan"),
             f"{100 * one.progress:.0f}",
             _short(one.seconds),
@@ -107,7 +110,8 @@ def _running(running: Sequence[RunningLine], most: int, width: int) -> Table:
         )
         for one in running
     ]
-    return _filled(table, rows, [""] * len(rows), most, "nothing")
+    styles = ["" if one.worker in alive else "dim" for one in running]
+    return _filled(table, rows, styles, most, "nothing")
 
 
 def _table(*columns: str, most: int = 40, expand: bool = False) -> Table:

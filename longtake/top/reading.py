@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from longtake.errors import WorldError
 from longtake.records import Records, open_database
-from longtake.records.database import is_refusal
+from longtake.records.database import lacks_tables
 from longtake.top.overview import Overview, overview
 from longtake.workflows import locks_of
 from longtake.workflows.recovery import running
@@ -42,9 +42,9 @@ class Looker:
         except WorldError:
             raise
         except Exception as error:
-            if is_refusal(error):
+            if lacks_tables(error):
                 raise WorldError("the database has no tables of this version: longtake serve makes them") from error
-            why = str(error).partition("\n")[0]
+            why = str(getattr(error, "orig", None) or error).partition("\n")[0]
             raise WorldError(f"the database can't be read: {why}", retryable=True) from error
 
     def _runs(self) -> dict[str, tuple[int, str]]:

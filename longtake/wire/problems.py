@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from longtake.errors import (
     AuthError,
+    BucketError,
     CallerError,
     ConflictError,
     CreditError,
@@ -105,7 +106,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, WorldError):
         log.warning("something outside failed: %s", error)
         after = {"retry-after": str(max(1, round(error.retry_after_seconds or 5)))} if error.retryable else {}
-        return Problem(503, "world", error.message, (), after)
+        message = BucketError.TOLD if isinstance(error, BucketError) else error.message
+        return Problem(503, "world", message, (), after)
     if isinstance(error, RequestValidationError):
         errors = tuple((_field(item), _message(item)) for item in error.errors()[:MOST_ERRORS])
         return Problem(400, "order", "; ".join(f"{name}: {text}" for name, text in errors), errors)

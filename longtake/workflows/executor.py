@@ -12,7 +12,7 @@ from dbos._context import current_owner_xid
 from dbos._error import DBOSWorkflowConflictIDError
 
 from longtake import metrics
-from longtake.errors import DatabaseError, FaultError
+from longtake.errors import DatabaseError, FaultError, StoreError
 from longtake.workflows import names
 from longtake.workflows.client import Workflows, quieten
 from longtake.workflows.liveness import Locks, Watch, worker_id
@@ -25,6 +25,8 @@ T = TypeVar("T")
 log = structlog.get_logger("longtake.workflows")
 MOST_DEATHS = 3
 """So many workers may die in one and the same step of a generation before it is given up."""
+MOST_STARTS = 50
+"""After so many a store that is away fails the generation; until then its run begins again, and waits for it so."""
 UNBEGUN_SECONDS = 15.0
 """What runs for us by the database, and does not in this process, was taken by a call whose answer was lost."""
 
@@ -222,6 +224,10 @@ class _Owned:
                 return self._lives, function()
             except DatabaseError as error:
                 raise Interrupted from error
+            except StoreError as error:
+                if error.retryable and self.start < MOST_STARTS:
+                    raise Interrupted from error
+                raise
 
         try:
             self._last, value = DBOS.run_step({"name": name}, first)
@@ -232,10 +238,11 @@ class _Owned:
         return value
 
     def _leave(self, error: BaseException | None) -> None:
-        """What the database's being away has ended begins again, by anybody, once it is back."""
+        """What the database's or the store's being away has ended begins again, by anybody, once it is back."""
         executor, token = self._executor, self._token
         if error is not None and (isinstance(error, Interrupted) or is_away(error)):
-            log.warning("interrupted: the database was away", workflow=token.workflow_id)
+            why = "the store" if isinstance(error.__cause__, StoreError) else "the database"
+            log.warning(f"interrupted: {why} was away", workflow=token.workflow_id)
             executor.let_go(token)
             raise Interrupted from error
         executor.slots.end(token)

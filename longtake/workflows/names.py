@@ -56,7 +56,7 @@ def database_address(url: str) -> str:
     """
     try:
         address = sa.make_url(url.replace("postgres://", "postgresql://", 1))
-    except sa.exc.ArgumentError:
+    except (ValueError, sa.exc.ArgumentError):
         raise CallerError("the address of the database must be postgresql://… or sqlite:///…") from None
     kind = address.get_backend_name()
     if kind not in ("postgresql", "sqlite"):

@@ -567,7 +567,10 @@ def test_reads_on_postgres_open_no_transaction(postgres_url: str) -> None:
 
 
 def test_a_process_that_hangs_inside_a_transaction_loses_its_lock(postgres_url: str) -> None:
-    hung = open_database(f"{postgres_url}&options=-c%20idle_in_transaction_session_timeout%3D100ms")
+    address = sa.make_url(postgres_url)
+    given = " ".join(address.normalized_query.get("options", ()))
+    hasty = f"{given} -c idle_in_transaction_session_timeout=100ms".lstrip()
+    hung = open_database(address.update_query_dict({"options": hasty}).render_as_string(hide_password=False))
     other = open_database(postgres_url)
     with hung.connect() as connection:
         lock_account(connection, "a")

@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 import tests.faults.fleet
-from longtake.errors import CallerError, DatabaseError
+from longtake.errors import CallerError, DatabaseError, StoreError
 from longtake.records import Turn, open_database
-from longtake.workflows import MOST_DEATHS, Executor, database_address, migrate_workflows, names
+from longtake.workflows import MOST_DEATHS, Executor, database_address, executor, migrate_workflows, names
 from longtake.workflows.recovery import HANDED_BACK, _table, running
 from longtake.workflows.slots import Slots, Token
 from tests.faults.fleet import GRACE_SECONDS, Done, Fleet, context, soon, work
@@ -222,6 +222,39 @@ def test_one_that_is_given_back_leaves_those_that_were_taken_with_it_alone(fleet
         fleet.kill(process)
     assert [one.start for one in fleet.begun(ids[0])] == [1, 2]
     assert [one.start for one in fleet.begun(ids[1])] == [1]
+
+
+def work_beside_a_store_that_is_away(url: str, folder: Path, given: dict[str, Any]) -> None:
+    """A worker process that gives up at the third start. Steps of an order meet no store at so many of its starts."""
+
+    def take(folder: Path, id: str, number: int, start: int, told: dict[str, Any]) -> str:
+        value = take_anyway(folder, id, number, start, told)
+        if start <= told.get("away", 0):
+            raise StoreError("no store", retryable=told.get("retryable", True))
+        return value
+
+    take_anyway = tests.faults.fleet.take
+    tests.faults.fleet.take = take
+    executor.MOST_STARTS = 3
+    work(url, folder, given)
+
+
+def test_a_store_that_is_away_is_waited_for_but_not_for_ever_nor_where_it_refuses(fleet: Fleet) -> None:
+    back, away, refuses = fleet.order(away=2), fleet.order(away=99), fleet.order(away=99, retryable=False)
+    process = context.Process(
+        target=work_beside_a_store_that_is_away,
+        args=(fleet.url, fleet.folder, {"engines": ("motion",), "concurrency": 3}),
+    )
+    process.start()
+    try:
+        soon(lambda: fleet.is_done(back, away, refuses), "all have ended")
+    finally:
+        fleet.kill(process)
+    assert fleet.ended(back) == ""
+    assert "no store" in (fleet.ended(away) or "")
+    assert "no store" in (fleet.ended(refuses) or "")
+    assert [one.start for one in fleet.begun(away)] == [1, 2, 3]
+    assert [one.start for one in fleet.begun(refuses)] == [1]
 
 
 def test_only_what_is_of_an_older_version_is_lost_and_it_is_taken_out_of_its_queue(

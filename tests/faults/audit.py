@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 import sqlalchemy as sa
 
+from longtake.garbage import MARK
 from tests.faults.clients import Client, Made
 from tests.faults.service import Service
 from tests.faults.watcher import Watcher, steps_of
@@ -211,7 +212,7 @@ class Audit:
         self.check(ran.returncode == 0, f"gc: {ran.stdout[-500:]} {ran.stderr[-2000:]}")
         there = {one.key for one in store.listed()}
         self.figures["objects that gc removed"] = dict(Counter(key.partition("/")[0] for key in before - there))
-        named: set[str] = {row[0] for row in self.rows("select key from uploads")}
+        named: set[str] = {MARK, *(row[0] for row in self.rows("select key from uploads"))}
         for query in ("select result from generations", "select footage from uploads"):
             for (data,) in self.rows(query.replace("select ", "select cast(").replace(" from", " as text) from")):
                 named |= set(NAMED.findall(data or ""))

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from longtake.app import House
+from longtake.garbage import MARK
 from longtake.orders import KeyFrame, Order
 from longtake.records import Generation, Records, Turn
 from longtake.settings import load
@@ -189,7 +190,7 @@ def test_a_worker_that_dies_ahead_of_and_behind_each_thing_it_writes_leaves_one_
         assert {tuple(row) for row in connection.execute(told)} == {(parent.id, 1), (child.id, 1)}
     objects = house.settings.data / "objects"
     files = {path.relative_to(objects).as_posix() for path in objects.rglob("*") if path.is_file()}
-    assert files == {*made, office.upload.key}
+    assert files == {MARK, *made, office.upload.key}
     office.close()
 
 

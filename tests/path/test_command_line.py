@@ -203,7 +203,7 @@ def test_a_run_that_is_told_to_stop_leaves_nothing_behind(folder: Path) -> None:
     before = contents(folder)
     command = [sys.executable, "-m", "longtake", "generate", "a boat", "-o", "x.mp4", "--seconds", "600"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-        while not any(folder.glob(".longtake-*")):
+        while not any(folder.glob(".longtake-*/*")):
             assert process.poll() is None
         process.terminate()
         _, log = process.communicate(timeout=30)
@@ -313,3 +313,9 @@ def test_what_is_made_can_be_another_kind_of_file(name: str, codec: str, tmp_pat
 
 def test_a_gif_of_more_than_a_minute_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
     assert "60 s" in refused(tmp_path, "generate", "the sea", "-o", "x.gif", "--seconds", "61")
+
+
+@pytest.mark.parametrize("engines", ["", "motion,"])
+def test_an_engine_without_a_name_is_a_usage_error(engines: str, tmp_path: Path) -> None:
+    assert "an engine's name is empty" in longtake(tmp_path, "worker", "--engines", engines).stderr
+    assert not contents(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,23 +14,30 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 from PIL import Image
 
 from longtake.admin import gc
+from longtake.app import House
 from longtake.engines.motion import Motion
+from longtake.errors import CallerError, StoreError
 from longtake.fetch import Fetcher, FetchRules
 from longtake.footage import keys_of
-from longtake.garbage import Collector, Report
+from longtake.garbage import MARK, Collector, Report
 from longtake.media.decode import read_all
 from longtake.orders import KeyFrame, Order
 from longtake.records import Generation, Keys, Records, open_database
 from longtake.records.needed import Needs
+from longtake.records.tables import metadata
 from longtake.service import Service
+from longtake.settings import load
 from longtake.store import Store
 from longtake.worker import Worker
 from tests.stage import Steps
 from tests.yard import AT_ONCE, NoWorkflows
+
+LOST = "segments/0b6ee0f0-2d55-4b52-a2f6-0e2b2a8c1f11/1-1.mp4"
 
 
 class Studio:
@@ -196,8 +204,8 @@ def order_and_delete(studio: Studio, roots: list[str], dice: random.Random) -> N
 
 def test_the_command_says_what_it_would_do_and_then_does_it(tmp_path: Path) -> None:
     data, store = tmp_path / "data", Store.in_folder(tmp_path / "data" / "objects")
-    lost = "segments/0b6ee0f0-2d55-4b52-a2f6-0e2b2a8c1f11/1-1.mp4"
-    store.put(lost, b"lost")
+    House.open(load(data=data)).database.dispose()
+    store.put(LOST, b"lost")
 
     def said(*options: str) -> str:
         ran = CliRunner().invoke(gc, ["--data", str(data), *options], catch_exceptions=False)
@@ -206,11 +214,72 @@ def test_the_command_says_what_it_would_do_and_then_does_it(tmp_path: Path) -> N
 
     assert said() == "nothing removed\n"
     told = said("--dry-run", "--older-than", "0s", "-v")
-    assert told == f"{lost}  4\nsegments: 1 objects, 4 bytes would be removed\n"
-    assert store.read(lost) == b"lost"
+    assert told == f"{LOST}  4\nsegments: 1 objects, 4 bytes would be removed\n"
+    assert store.read(LOST) == b"lost"
     done = json.loads(said("--json", "--older-than", "0s"))
     assert done["objects"] == {"segments": {"num": 1, "num_bytes": 4}}
+    assert done["num_strange"] == 0
+    assert list(store.keys()) == [MARK]
+
+
+def _refusal(data: Path, *options: str) -> str:
+    with pytest.raises(CallerError) as refused:
+        CliRunner().invoke(gc, ["--data", str(data), "--older-than", "0s", *options], catch_exceptions=False)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_store_of_another_database_is_left_alone(options: tuple[str, ...], tmp_path: Path) -> None:
+    data, other = tmp_path / "data", tmp_path / "other"
+    store = Store.in_folder(data / "objects")
+    store.put(LOST, b"lost")
+    for name in (data, other):
+        House.open(load(data=name)).database.dispose()
+    shutil.copy(other / "longtake.db", data / "longtake.db")
+    assert "this store belongs to another database; check LONGTAKE_DATABASE_URL and" in _refusal(data, *options)
+    with pytest.raises(CallerError, match="this store belongs to another database"):
+        House.open(load(data=data))
+    store.delete(MARK)
+    assert "this store has no mark" in _refusal(data, *options)
+    assert list(store.keys()) == [LOST]
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_gc_makes_nothing_in_a_database_that_no_server_has_opened(
+    options: tuple[str, ...], database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.in_folder(tmp_path / "data" / "objects")
+    for key in (LOST, MARK):
+        store.put(key, b"x")
+    engine = open_database(database_url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+    had = sa.inspect(engine).get_table_names()
+    monkeypatch.setenv("LONGTAKE_DATABASE_URL", database_url)
+    assert "which no longtake serve or worker has opened" in _refusal(tmp_path / "data", *options)
+    assert sa.inspect(engine).get_table_names() == had
+    engine.dispose()
+    missing = tmp_path / "missing.db"
+    monkeypatch.setenv("LONGTAKE_DATABASE_URL", f"sqlite:///{missing}")
+    assert f"there is no {missing}" in _refusal(tmp_path / "data", *options)
+    assert not missing.exists()
+    assert set(store.keys()) == {LOST, MARK}
+
+
+def test_a_server_starts_while_its_store_is_away_and_marks_it_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(store: Store) -> None:
+        raise StoreError("away", retryable=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "check", away)
+        House.open(load(data=tmp_path)).database.dispose()
+    store = Store.in_folder(tmp_path / "objects")
     assert list(store.keys()) == []
+    for _ in range(2):
+        House.open(load(data=tmp_path)).database.dispose()
+    assert list(store.keys()) == [MARK]
 
 
 @pytest.mark.parametrize("text", ["1", "h", "1w", "-1h", "1.5h", ""])

@@ -183,7 +183,8 @@ class Hangs:
 
 serving.LATE_SECONDS = 0.1
 serving.back = lambda *_, **__: Hangs()
-serving.work(types.SimpleNamespace(settings=load(data=sys.argv[1], drain_seconds=0)))
+store = types.SimpleNamespace(check=bool)
+serving.work(types.SimpleNamespace(settings=load(data=sys.argv[1], drain_seconds=0), store=store))
 """
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -212,7 +213,8 @@ class Begins:
 
 serving.LATE_SECONDS = 0.1 if sys.argv[2] == "never" else 60
 serving.back = lambda *_, **__: Begins()
-serving.work(types.SimpleNamespace(settings=load(data=sys.argv[1], drain_seconds=0)))
+store = types.SimpleNamespace(check=bool)
+serving.work(types.SimpleNamespace(settings=load(data=sys.argv[1], drain_seconds=0), store=store))
 """
     for when, said in (("soon", True), ("never", False)):
         command = [sys.executable, "-c", script, str(tmp_path), when]

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from longtake.cli import main
 from longtake.orders import Order
 from longtake.records import Generation, Records, WorkerRow, migrate, open_database
 from longtake.top import top
@@ -177,7 +178,39 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     from longtake.top.command import _address
 
     monkeypatch.setenv("LONGTAKE_DATABASE_URL", "postgresql+psycopg://me:secret@db.internal:5432/films?sslmode=require")
-    assert _address(None)[1] == "postgresql://db.internal/films"
+    assert _address(None)[1] == "postgresql://db.internal:5432/films"
+    monkeypatch.setenv("LONGTAKE_DATABASE_URL", "postgres://me:se/cret@[::1]/films?password=secret")
+    assert _address(None)[1] == "postgresql://[::1]/films"
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        ("me:secret@db:x/films", "is no address of a database, its port is no number"),
+        ("me:sec@secret@db/films", "an @ in the password"),
+        ("me:secret@127.0.0.1:1/films?foo=1", "knows no option 'foo'"),
+        ("me:secret@127.0.0.1:1/films?sslmode=bad", 'invalid sslmode value: "bad"'),
+        ("me:secret@127.0.0.1:1/films?connect_timeout=bad", "bad value for connect_timeout"),
+        ("me:secret@127.0.0.1:1/films", "Connection refused"),
+    ],
+)
+def test_a_database_that_can_not_be_used_says_why_and_no_password(end: str, why: str, tmp_path: Path) -> None:
+    variables = {"LONGTAKE_DATABASE_URL": f"postgresql://{end}", "LONGTAKE_DATA": str(tmp_path)}
+    answer = CliRunner().invoke(main, ["top", "--once"], env=variables)
+    (line,) = answer.output.splitlines()
+    assert line.startswith("Error: ")
+    assert why in line
+    assert "sec" not in line
+    assert "no tables" not in line
+
+
+def test_a_wrong_password_is_told_and_not_shown(postgres_url: str, tmp_path: Path) -> None:
+    address = sa.make_url(postgres_url).set(username="nobody-of-ours", password="sesame")
+    url = address.render_as_string(hide_password=False)
+    answer = CliRunner().invoke(main, ["keys", "list"], env={"LONGTAKE_DATABASE_URL": url, "LONGTAKE_DATA": "x"})
+    assert answer.output.startswith("Error: ")
+    assert "nobody-of-ours" in answer.output
+    assert "sesame" not in answer.output
 
 
 # ---- as a picture
@@ -223,6 +256,24 @@ def test_names_can_not_command_the_terminal() -> None:
     assert "[red]a" in line
     assert "\x1b]" not in line
     assert "\x07" not in line
+
+
+def test_what_a_dead_worker_had_begun_says_that_nobody_works_on_it() -> None:
+    workers = tuple(WorkerLine(id, "h", 1, ("motion",), 1, 1, 9.0, id == "lives") for id in ("lives", "died"))
+    running = tuple(
+        RunningLine(id * 36, "acme", "motion", "render", 0.5, 1.0, 1, worker)
+        for id, worker in (("1", "lives"), ("2", "died"), ("3", None))
+    )
+    lines = {
+        line[0]: line
+        for line in picture(Overview(0.0, workers, (), running), 80, 24)
+        if line.startswith(("111", "222", "333"))
+    }
+    assert [("render" in lines[id], "no worker" in lines[id]) for id in "123"] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
 
 
 def test_times_read_at_a_glance() -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from longtake.cli import main
 from longtake.errors import CallerError
-from longtake.settings import load, manual, parse_models
+from longtake.settings import EXAMPLES, load, manual, parse_models
 from tests.conftest import missing
 from tests.servers import KEY, Server, served
 
@@ -40,9 +41,17 @@ def test_the_readme_s_commands_are_targets_of_make() -> None:
     assert {"demo", "serve"} <= asked <= targets
 
 
+def test_the_readme_s_commands_for_a_fleet_are_commands() -> None:
+    commands = [shlex.split(line, comments=True)[1:] for line in SHELL if line.startswith("longtake ")]
+    fleet = [command for command in commands if "-o" not in command]
+    assert [command[0] for command in fleet] == ["serve", "worker", "top"]
+    for name, *options in fleet:
+        main.commands[name].make_context(name, options)  # raises for an option that there is not
+
+
 def test_the_readme_s_command_lines_run_one_after_another(tmp_path: Path) -> None:
     a_photo(tmp_path / "photo.jpg")
-    commands = [shlex.split(line) for line in SHELL if line.startswith("longtake ")]
+    commands = [shlex.split(line) for line in SHELL if line.startswith("longtake ") and " -o " in line]
     assert len(commands) == 6
     for command in commands:
         quick = [] if "--seconds" in command else ["--seconds", "1"]
@@ -130,6 +139,23 @@ def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.Monkey
     monkeypatch.setenv("LONGTAKE_PORT", "4321")
     assert load(port=None).port == 4321
     assert load(port=1234).port == 1234
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_DATABASE", "sqlite:///x")
+    with pytest.raises(CallerError, match=r"did you mean LONGTAKE_DATABASE_URL\?$"):
+        load()
+    monkeypatch.delenv("LONGTAKE_DATABASE")
+    monkeypatch.setenv("LONGTAKE_QQQQ", "1")
+    with pytest.raises(CallerError, match=r"these are: LONGTAKE_API_KEY, "):
+        load()
+
+
+@pytest.mark.parametrize("name", ["database_url", "store_url", "webhook_url", "log_format"])
+def test_a_setting_with_a_pattern_is_refused_in_words(name: str) -> None:
+    with pytest.raises(CallerError) as caught:
+        load(**{name: "mysql://u:secret@h/d"})
+    assert str(caught.value) == f"LONGTAKE_{name.upper()}: must be {EXAMPLES[name]}"
 
 
 @pytest.mark.parametrize(("name", "value"), [("port", "70000"), ("api_key", "short"), ("log_format", "xml")])

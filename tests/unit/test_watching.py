@@ -218,7 +218,7 @@ def test_a_store_that_fails_while_groups_are_published_ends_that_and_nothing_els
         assert watch.part(names(watch)[-1], store)
 
 
-def test_of_what_is_rendered_the_store_is_asked_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_what_can_be_watched_the_store_is_asked_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now, asked = [100.0], list[str]()
 
     def is_there(generation: Any, _: Store) -> bool:
@@ -233,17 +233,18 @@ def test_of_what_is_rendered_the_store_is_asked_once_a_second(monkeypatch: pytes
     def dreaming(id: str, attempt: int = 1) -> Any:
         return SimpleNamespace(id=id, attempt=attempt, state="dreaming", result=None)
 
-    assert [watchable(dreaming("a")) for _ in range(3)] == [False] * 3
+    assert [watchable(dreaming("a")) for _ in range(4)] == [False, True, True, True]
+    assert asked == ["a", "a"], "as soon as there is something to be watched it is told"
     now[0] += watching.SAME_SECONDS
-    assert [watchable(dreaming("a")) for _ in range(3)] == [True] * 3
-    assert asked == ["a", "a"]
+    watchable(dreaming("a"))
+    assert asked == ["a", "a", "a"]
     watchable(dreaming("a", attempt=2))
     watchable(finished(10, 0))
     watchable(finished(10, 0))
-    assert len(asked) == 5, "of another attempt, and of what has ended, nothing is taken for granted"
+    assert len(asked) == 6, "of another attempt, and of what has ended, nothing is taken for granted"
     watchable(dreaming("b"))
     watchable(dreaming("a"))
-    assert len(asked) == 7, "of no more than two anything is known"
+    assert len(asked) == 8, "of no more than two anything is known"
 
 
 def test_a_codec_that_players_do_not_take_has_no_playlist() -> None:
