@@ -12,15 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from longtake.engines.motion import Motion
-from longtake.footage import Footage, Run, Source, work_file
+from longtake.footage import Footage, Run, work_file
 from longtake.joining import join, measure_seams, timeline_of
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
 from longtake.media.keep import keep
 from longtake.media.survey import survey
 from longtake.orders import KeyFrame, Order
-from longtake.planning import plan
 from longtake.rendering import render
+from longtake.scene import Scene
 from longtake.sources import keep_still
 from longtake.store import Store
 from longtake.timeline import Timeline
@@ -48,20 +48,19 @@ def main(name: str, parent: Path, picture: Path, repeats: int) -> None:
         segments = tuple(replace(segment, owner=str(n), key=key) for n in range(repeats))
         footage = Footage(Timeline(format, segments))
         still = keep_still(picture, "stills/p.png", store, max_pixels=10**8)
-        ends: list[Source] = [
+        before, after = (
             None if frame is None else still if frame.type == "image" else footage
             for frame in (order.before, order.after)
-        ]
+        )
         engine = Motion()
-        before, after = (end.timeline if isinstance(end, Footage) else None for end in ends)
         started = time.perf_counter()
-        planned = plan(order, before, after, engine.capabilities)
-        rendered = render(Run("new"), order, planned, ends[0], ends[1], engine, store, lambda *_: None)
+        scene = Scene.of(Run("new"), order, before, after, engine.capabilities, store)
+        planned, rendered = scene.plan, render(scene, engine)
         rendered_at = time.perf_counter()
         timeline, start = timeline_of(planned, rendered)
         _, num_bytes, _ = join(Run("new"), timeline, store)
         joined_at = time.perf_counter()
-        measure_seams(planned, order, timeline, ends[0], ends[1], store)
+        measure_seams(scene, timeline)
         done = time.perf_counter()
         peak = peak_memory()
         frames = read_all(timeline, start, start + planned.outline.num_frames, store.open)

@@ -31,8 +31,8 @@ from longtake.media.decode import read_all
 from longtake.media.encode import encode
 from longtake.media.survey import survey
 from longtake.orders import KeyFrame, Order
-from longtake.planning import plan
 from longtake.rendering import render
+from longtake.scene import Scene
 from longtake.sources import keep_footage
 from longtake.store import Store
 from longtake.video import VideoFormat
@@ -212,9 +212,8 @@ def chain(footage: Footage, store: Store, engine: Engine, times: int, seconds: F
     own = read_all(timeline, max(0, length - CONTEXT_SECONDS * rate), length, store.open)
     for number in range(1, times + 1):
         order = Order(before=KeyFrame(type="video", url="clip"), seconds=seconds, seed=number)
-        planned = plan(order, timeline, None, engine.capabilities)
-        made = render(Run(f"{number}"), order, planned, Footage(timeline), None, kept, store, lambda *_: None)
-        timeline, _ = timeline_of(planned, made)
+        scene = Scene.of(Run(f"{number}"), order, Footage(timeline), None, engine.capabilities, store)
+        timeline, _ = timeline_of(scene.plan, render(scene, kept))
         last = read_all(timeline, timeline.num_frames - rate, timeline.num_frames, store.open)
         assert kept.shot is not None
         assert kept.shot.before is not None

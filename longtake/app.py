@@ -251,6 +251,7 @@ def back(house: House, *, able: Sequence[str] = (), concurrency: int = 1) -> Exe
         max_still_pixels=house.settings.max_still_pixels,
         limits=house.keys.limits,
         part_seconds=house.settings.part_seconds,
+        report_seconds=house.settings.report_seconds,
     )
     links = Links(house.secret(), house.settings.link_seconds)
     told = bodies(links, house.store, house.settings.public_url)
@@ -264,6 +265,7 @@ def back(house: House, *, able: Sequence[str] = (), concurrency: int = 1) -> Exe
         engines=tuple(chosen),
         concurrency=concurrency,
         grace_seconds=house.settings.worker_grace_seconds,
+        poll_seconds=house.settings.poll_seconds,
         book=_Book(records.workers, tuple(chosen), concurrency),
     )
 

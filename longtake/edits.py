@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 from longtake.engines.motion.frame import Box
 from longtake.engines.motion.surround import Surround
 from longtake.errors import FaultError
-from longtake.footage import Run, Source, Tell, work_file
+from longtake.footage import Tell, work_file
 from longtake.frames import Frames, Plane
 from longtake.media.colour import meaning
 from longtake.media.decode import read
@@ -24,10 +23,9 @@ from longtake.media.planes import batch_length
 from longtake.media.scaling import Scaler
 from longtake.media.sound_lift import lift_sound
 from longtake.media.stills import fit
-from longtake.orders import Order
 from longtake.parts import Reel, Rendered, encode_segment
 from longtake.placing import Placement, Rectangle, part_seen, place
-from longtake.planning import Plan
+from longtake.scene import Scene
 from longtake.store import Store
 from longtake.timeline import Sound, Timeline
 from longtake.video import Colour, Still, VideoFormat
@@ -35,25 +33,24 @@ from longtake.watching import Live
 
 
 class Editing:
-    """Makes the frames of a source anew, as `order.edit` says and `plan` has it, with their times and their sound.
+    """Makes the frames of `scene.before` anew, as its order's `edit` says, with their times and their sound.
 
     The new segment holds all of them. Memory is two batches. Each frame is made of one: it begins at any of them.
     """
 
-    def __init__(
-        self, run: Run, order: Order, plan: Plan, source: Source, store: Store, tell: Tell, *, live: bool = False
-    ) -> None:
+    def __init__(self, scene: Scene, *, live: bool = False) -> None:
         """`live`: what is done can be watched at once. Raises OrderError where an image turns out not to fit."""
-        if order.edit is None or source is None:
-            raise FaultError(f"{run.id} is no edit, or has nothing to work on")
-        self._run, self._plan, self._store, self._tell = run, plan, store, tell
+        edit, plan, source = scene.order.edit, scene.plan, scene.before
+        if edit is None or source is None:
+            raise FaultError(f"{scene.run.id} is no edit, or has nothing to work on")
+        self._scene = scene
         self._timeline, self._still = plan.before, source if isinstance(source, Still) else None
         if self._timeline:
             given = self._timeline.format
-            self._placed = place(order.edit, given.width * given.pixel_aspect, Fraction(given.height))
+            self._placed = place(edit, given.width * given.pixel_aspect, Fraction(given.height))
         else:
             assert self._still
-            self._placed = place(order.edit, Fraction(self._still.width), Fraction(self._still.height))
+            self._placed = place(edit, Fraction(self._still.width), Fraction(self._still.height))
         self.stamps = self._timeline.stamps_of(0, plan.outline.num_frames) if self._timeline else None
         """Of all frames, where they are not equally long."""
         self._is_live = live and self.stamps is None
@@ -61,26 +58,26 @@ class Editing:
 
     def make(self, key: str, start: int, stop: int, done: Sequence[Rendered]) -> Rendered:
         """As `parts.Making` has it. Raises what `tell` raises."""
+        scene, outline = self._scene, self._scene.plan.outline
         if self._begun is None:
             pieces = [piece.segment for piece in done]
-            live = Live(self._run, self._plan, None, None, self._store, pieces) if self._is_live else None
+            live = Live(scene.run, scene.plan, None, None, scene.store, pieces) if self._is_live else None
             frames = self._frames(start)
             self._begun = frames, Reel(frames), live
         _, reel, live = self._begun
-        num_frames = self._plan.outline.num_frames
         segment, sha256 = encode_segment(
             key,
-            self._run.id,
-            _told(reel.take(stop - start), start, num_frames, self._tell),
-            self._plan.outline.format,
-            self._store,
+            scene.run.id,
+            _told(reel.take(stop - start), start, outline.num_frames, scene.tell),
+            outline.format,
+            scene.store,
             stamps=self.stamps.of(start, stop) if self.stamps else None,
             publish=live.publish if live else None,
-            look=partial(self._tell, "render", stop / num_frames),
+            look=scene.look("render", stop / outline.num_frames),
         )
         sound = None
-        if self._timeline and stop == num_frames:
-            sound = _sound(self._run, self._timeline, self._store, self._tell)
+        if self._timeline and stop == outline.num_frames:
+            sound = _sound(scene, self._timeline)
         notes = () if self._timeline else self._placed.notes
         return Rendered(replace(segment, sound=sound), None, None, notes, None, sha256)
 
@@ -91,23 +88,21 @@ class Editing:
                 pass
 
     def _frames(self, start: int) -> Iterator[Frames]:
-        num_frames = self._plan.outline.num_frames
+        num_frames, store = self._scene.plan.outline.num_frames, self._scene.store
         if self._timeline:
             given = self._timeline.format
-            batches = read(self._timeline, start, num_frames, self._store.open)
+            batches = read(self._timeline, start, num_frames, store.open)
             return _placed(batches, self._placed, (given.width, given.height))
         assert self._still
-        picture = _picture(self._still, self._store)
+        picture = _picture(self._still, store)
         stands = _placed(iter([picture]), self._placed, (picture.width, picture.height))
         return _held(stands, num_frames - start)
 
 
-def edit(
-    run: Run, order: Order, plan: Plan, source: Source, store: Store, tell: Tell, *, live: bool = False
-) -> Rendered:
+def edit(scene: Scene) -> Rendered:
     """All of it at once."""
-    with closing(Editing(run, order, plan, source, store, tell, live=live)) as making:
-        return making.make(run.segment(), 0, plan.outline.num_frames, ())
+    with closing(Editing(scene)) as making:
+        return making.make(scene.run.segment(), 0, scene.plan.outline.num_frames, ())
 
 
 def _placed(frames: Iterator[Frames], placed: Placement, size: tuple[int, int]) -> Iterator[Frames]:
@@ -166,11 +161,11 @@ def _told(frames: Iterator[Frames], done: int, num_frames: int, tell: Tell) -> I
         tell("render", done / num_frames)
 
 
-def _sound(run: Run, timeline: Timeline, store: Store, tell: Tell) -> Sound | None:
+def _sound(scene: Scene, timeline: Timeline) -> Sound | None:
     """All sound of the timeline in one object, packet for packet."""
-    key = run.sound()
+    key, store = scene.run.sound(), scene.store
     with work_file(store, key) as path:
-        start = lift_sound(timeline, store.open, path, lambda: tell("render", 1.0))
+        start = lift_sound(timeline, store.open, path, scene.look("render"))
         if start is None:
             return None
         store.put_file(key, path)

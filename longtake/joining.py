@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from longtake.footage import Footage, Look, Run, Source, Tell, put_away, work_file
+from longtake.footage import Footage, Look, Run, Tell, put_away, work_file
 from longtake.media.decode import read_all
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
@@ -20,10 +20,10 @@ from longtake.media.sound_continue import continue_sound
 from longtake.media.sound_heard import measure_jump
 from longtake.media.sound_match import code_alike, unlike_sounds, with_sounds
 from longtake.media.splice import splice
-from longtake.orders import Order
 from longtake.parts import Rendered
 from longtake.planning import MOST_CONTEXT_BYTES, Plan
 from longtake.rendering import seed_of
+from longtake.scene import Scene
 from longtake.store import Store
 from longtake.timeline import Sound, Timeline
 
@@ -142,19 +142,9 @@ def make_poster(run: Run, timeline: Timeline, store: Store, look: Look = lambda:
     return key
 
 
-def measure_seams(
-    plan: Plan,
-    order: Order,
-    timeline: Timeline,
-    before: Source,
-    after: Source,
-    store: Store,
-    look: Look = lambda: None,
-) -> tuple[Seam, ...]:
-    """The figures of the joins that are new, and of those that the parents had, at their new places.
-
-    `look` is called for each frame that is decoded, and ends it by raising.
-    """
+def measure_seams(scene: Scene, timeline: Timeline) -> tuple[Seam, ...]:
+    """The figures of the joins that are new, and of those that the parents had, at their new places."""
+    plan, before, after, store, look = scene.plan, scene.before, scene.after, scene.store, scene.look("measure")
     new_start = plan.outline.before_stop
     new_stop = new_start + plan.outline.num_frames
     shift = new_stop - plan.outline.after_start
@@ -167,7 +157,7 @@ def measure_seams(
         seams += [
             replace(seam, frame=seam.frame + shift) for seam in after.seams if seam.frame > plan.outline.after_start
         ]
-    if order.loop:
+    if scene.order.loop:
         seams.append(replace(_seam(timeline, timeline.num_frames, 0, store, look), frame=0))
     return tuple(seams)
 
@@ -192,20 +182,18 @@ def _step_lengths(timeline: Timeline, numbers: list[int]) -> list[float] | None:
     return [float(later - earlier) for earlier, later in pairwise(times)]
 
 
-def lay_sound(
-    run: Run, order: Order, plan: Plan, rendered: Rendered, take: int, store: Store, tell: Tell
-) -> dict[str, Any]:
+def lay_sound(scene: Scene, rendered: Rendered, take: int) -> dict[str, Any]:
     """Makes sound for the new part of a take that goes on from what is beside it: JSON for `Heard.from_json`."""
-    with _in_one_coding(run, timeline_of(plan, rendered)[0], store, partial(tell, "sound", 1.0)) as (timeline, _):
-        return _laid(run, order, plan, timeline, rendered.segment.key, take, store, tell).to_json()
+    given, _ = timeline_of(scene.plan, rendered)
+    with _in_one_coding(scene.run, given, scene.store, scene.look("sound")) as (timeline, _):
+        return _laid(scene, timeline, rendered.segment.key, take).to_json()
 
 
-def _laid(
-    run: Run, order: Order, plan: Plan, timeline: Timeline, new: str, take: int, store: Store, tell: Tell
-) -> Heard:
+def _laid(scene: Scene, timeline: Timeline, new: str, take: int) -> Heard:
     """Of the new part, the object `new`."""
-    key, num_frames, seed = run.sound(take), plan.outline.num_frames, seed_of(order, take)
-    first, alive = plan.outline.before_stop, partial(tell, "sound", 1.0)
+    order, outline, store, alive = scene.order, scene.plan.outline, scene.store, scene.look("sound")
+    key, seed = scene.run.sound(take), seed_of(order, take)
+    first, num_frames = outline.before_stop, outline.num_frames
     with work_file(store, key) as path:
         made = continue_sound(timeline, first, num_frames, seed, store.open, path, loop=order.loop, alive=alive)
         if isinstance(made, str):

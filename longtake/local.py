@@ -11,14 +11,14 @@ from typing import Any
 
 from longtake.engines.base import Engine
 from longtake.errors import CallerError, MediaError
-from longtake.footage import Footage, Run, Source, Tell, timeline_in
+from longtake.footage import Footage, Run, Source, Tell
 from longtake.joining import Heard, join, lay_sound, timeline_of
 from longtake.media.export import Kind, export
 from longtake.media.gif import check_gif
 from longtake.media.memory import share_one_heap
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
-from longtake.planning import plan
+from longtake.scene import Scene
 from longtake.sources import keep_footage, keep_still, match
 from longtake.store import Store
 from longtake.takes import Take, choose, remarks, shoot
@@ -70,22 +70,23 @@ def make(
         before, after = _read_ends(order, store, max_still_pixels, tell)
         if isinstance(before, Footage) and isinstance(after, Footage):
             before, after = match(RUN, before, after, store, lambda _, part: tell("matching the two", part), order)
-        planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
-        if SUFFIXES[out.suffix.lower()] == "gif":
-            check_gif(float(planned.outline.format.seconds(planned.outline.total_frames)))
 
         def told(stage: str, part: float) -> None:
             tell(DOING[stage], 0.02 + 0.94 * part)
 
-        takes = shoot(RUN, order, planned, before, after, engine, store, told, lambda _, function: function())
+        scene = Scene.of(RUN, order, before, after, engine.capabilities, store, told)
+        outline = scene.plan.outline
+        if SUFFIXES[out.suffix.lower()] == "gif":
+            check_gif(float(outline.format.seconds(outline.total_frames)))
+        takes = shoot(scene, engine, lambda _, function: function())
         best = choose(takes)
         rendered = takes[best].rendered
         heard = Heard()
         if order.sound == "continue":
-            heard = Heard.from_json(lay_sound(RUN, order, planned, rendered, best, store, told))
+            heard = Heard.from_json(lay_sound(scene, rendered, best))
         rendered = heard.under(rendered)
         tell("joining", 0.98)
-        timeline, new_start = timeline_of(planned, rendered)
+        timeline, new_start = timeline_of(scene.plan, rendered)
         key, num_bytes, of_sound = join(RUN, timeline, store)
         made = store.open(key)
         assert isinstance(made, str)
@@ -94,10 +95,8 @@ def make(
         _put(whole, out, force)
         tell("done", 1.0)
     brought = tuple(what for end in (before, after) if isinstance(end, Footage) for what in end.converted)
-    notes = tuple(
-        dict.fromkeys((*planned.outline.notes, *brought, *rendered.notes, *heard.notes, *of_sound, *remarks(takes)))
-    )
-    new_frames, seams = planned.outline.num_frames, takes[best].seams
+    notes = tuple(dict.fromkeys((*outline.notes, *brought, *rendered.notes, *heard.notes, *of_sound, *remarks(takes))))
+    new_frames, seams = outline.num_frames, takes[best].seams
     return Made(out, timeline, new_start, new_frames, num_bytes, seams, notes, takes, best, heard.figures())
 
 

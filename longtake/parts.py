@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
-from longtake.footage import Look, Run, put_away, work_file
+from longtake.footage import Look, put_away, work_file
 from longtake.frames import Frames
 from longtake.media.encode import Publish, encode, gop_length
 from longtake.media.splice import splice
+from longtake.scene import Scene
 from longtake.store import Store
 from longtake.timeline import Segment, Stamps, Timeline
 from longtake.video import VideoFormat
@@ -87,22 +88,21 @@ def divided(num_frames: int, frame_rate: Fraction, seconds: Fraction | float | N
 
 
 def make_in_pieces(
+    scene: Scene,
     making: Making,
-    pieces: Sequence[tuple[int, int]],
-    run: Run,
-    format: VideoFormat,
-    store: Store,
     do: Do,
     step: str,
-    look: Look,
+    part_seconds: Fraction | float | None,
     *,
     take: int = 0,
     stamps: Stamps | None = None,
 ) -> Rendered:
     """The new part, made in as many durable steps as it has pieces, and one that joins them; or in one, named `step`.
 
-    `stamps` are all its frames'.
+    `part_seconds` as `divided` has it; `stamps` are all its frames'.
     """
+    run, outline, store = scene.run, scene.plan.outline, scene.store
+    pieces = divided(outline.num_frames, outline.format.frame_rate, part_seconds)
     if len(pieces) == 1:
 
         def all_at_once() -> dict[str, Any]:
@@ -118,8 +118,11 @@ def make_in_pieces(
                 return making.make(run.part(number, take), *piece, done).to_json()
 
             done.append(Rendered.from_json(do(f"{step} part {number + 1} of {len(pieces)}", one)))
-    joined = do(f"{step} whole", lambda: _joined(run.segment(take), done, format, stamps, store, look).to_json())
-    return Rendered.from_json(joined)
+
+    def whole() -> dict[str, Any]:
+        return _joined(run.segment(take), done, outline.format, stamps, store, scene.look("render")).to_json()
+
+    return Rendered.from_json(do(f"{step} whole", whole))
 
 
 def _joined(

@@ -14,7 +14,7 @@ from tempfile import gettempdir
 
 from longtake.engines.base import Engine, Frames, Shot
 from longtake.errors import FaultError, UnknownError
-from longtake.footage import Look, Run, Source, Tell
+from longtake.footage import Look, Source, Tell
 from longtake.media.colour import to_yuv
 from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
@@ -24,7 +24,7 @@ from longtake.media.reversal import Mirror
 from longtake.media.stills import fit, fit_remark
 from longtake.orders import Order
 from longtake.parts import Reel, Rendered, encode_segment, looking
-from longtake.planning import Plan
+from longtake.scene import Scene
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import Colour, Still, VideoFormat
@@ -39,46 +39,34 @@ class Rendering:
     """
 
     def __init__(
-        self,
-        run: Run,
-        order: Order,
-        plan: Plan,
-        before: Source,
-        after: Source,
-        engine: Engine,
-        store: Store,
-        tell: Tell,
-        *,
-        take: int = 0,
-        earlier: Rendered | None = None,
-        live: bool = False,
+        self, scene: Scene, engine: Engine, *, take: int = 0, earlier: Rendered | None = None, live: bool = False
     ) -> None:
         """`take` counts from 0; what is encoded again is the same for all, and taken over from an `earlier` one.
 
         `live`: what is done can be watched at once.
         """
-        self._run, self._order, self._plan, self._ends = run, order, plan, (before, after)
-        self._engine, self._store, self._tell = engine, store, tell
+        self._scene, self._engine = scene, engine
         self._take, self._earlier, self._live = take, earlier, live
         self._begun: _Begun | None = None
         self._engine_work = ExitStack()
 
     def make(self, key: str, start: int, stop: int, done: Sequence[Rendered]) -> Rendered:
         """As `parts.Making` has it."""
+        store = self._scene.store
         begun = self._begun = self._begun or self._begin(start, done)
         shot, is_last = begun.shot, stop == begun.shot.num_frames
         frames = begun.mirror.watch(begun.reel.take(None if is_last else stop - start), start)
         publish = begun.live.publish if begun.live else None
-        segment, sha256 = encode_segment(key, self._run.id, frames, shot.format, self._store, publish=publish)
+        segment, sha256 = encode_segment(key, self._scene.run.id, frames, shot.format, store, publish=publish)
         if not is_last:
             if seen := begun.mirror.seen(start, stop):
-                self._store.put(_seen_key(key), seen)
+                store.put(_seen_key(key), seen)
             return Rendered(segment, begun.tail, begun.lead, tuple(begun.notes), None, sha256)
         self._engine_work.close()
         give_back()  # what rendering took
         for piece in done[: begun.num_done]:
             with suppress(UnknownError):  # nothing in it was looked at
-                begun.mirror.remember(self._store.read(_seen_key(piece.segment.key)))
+                begun.mirror.remember(store.read(_seen_key(piece.segment.key)))
         reversal = begun.mirror.reversal(partial(begun.report.progress, shot.num_frames))
         again = _remarks(begun.tail, begun.lead)
         return Rendered(segment, begun.tail, begun.lead, (*begun.notes, *again), reversal, sha256)
@@ -89,14 +77,15 @@ class Rendering:
         self._engine_work.close()
 
     def _begin(self, start: int, done: Sequence[Rendered]) -> _Begun:
-        run, plan, store, notes = self._run, self._plan, self._store, list[str]()
+        scene, notes = self._scene, list[str]()
+        run, plan, store = scene.run, scene.plan, scene.store
         spool = Spool(store.work_folder or Path(gettempdir()))
-        report = _Report(self._tell, plan.outline.num_frames, notes, spool)
+        report = _Report(scene.tell, plan.outline.num_frames, notes, spool)
         look, earlier = partial(report.progress, start), done[0] if done else self._earlier
-        tail, lead = (earlier.tail, earlier.lead) if earlier else _encode_again(run, plan, store, look)
+        tail, lead = (earlier.tail, earlier.lead) if earlier else _encode_again(scene, look)
         give_back()  # what bringing the footage in took
         live = Live(run, plan, tail, lead, store, [piece.segment for piece in done]) if self._live else None
-        shot = replace(_shot(self._order, plan, *self._ends, store, self._take, spool, notes, look), start=start)
+        shot = replace(_shot(scene, self._take, spool, notes, look), start=start)
         before = shot.before if shot.cell.before == "clip" else None
         after = shot.after if shot.cell.after == "clip" else None
         frame_rate = float(shot.format.frame_rate)
@@ -123,21 +112,10 @@ class _Begun:
     """How many pieces were there when it was begun."""
 
 
-def render(
-    run: Run,
-    order: Order,
-    plan: Plan,
-    before: Source,
-    after: Source,
-    engine: Engine,
-    store: Store,
-    tell: Tell,
-    *,
-    take: int = 0,
-) -> Rendered:
+def render(scene: Scene, engine: Engine) -> Rendered:
     """The new part in one piece."""
-    with closing(Rendering(run, order, plan, before, after, engine, store, tell, take=take)) as making:
-        return making.make(run.segment(take), 0, plan.outline.num_frames, ())
+    with closing(Rendering(scene, engine)) as making:
+        return making.make(scene.run.segment(), 0, scene.plan.outline.num_frames, ())
 
 
 def seed_of(order: Order, take: int) -> int:
@@ -145,19 +123,10 @@ def seed_of(order: Order, take: int) -> int:
     return ((order.seed or 0) + take) % 2**32
 
 
-def _shot(
-    order: Order,
-    plan: Plan,
-    before: Source,
-    after: Source,
-    store: Store,
-    take: int,
-    spool: Spool,
-    notes: list[str],
-    look: Look,
-) -> Shot:
+def _shot(scene: Scene, take: int, spool: Spool, notes: list[str], look: Look) -> Shot:
     """What the engine is told; its context is decoded for it."""
-    end = partial(_end, plan.outline.format, store, spool, notes, look)
+    order, plan, before, after = scene.order, scene.plan, scene.before, scene.after
+    end = partial(_end, plan.outline.format, scene.store, spool, notes, look)
     circle = order.loop and before is not None
     return Shot(
         cell=plan.cell,
@@ -206,11 +175,12 @@ def _fitted(still: Still, format: VideoFormat, store: Store) -> Frames:
         return fit(source, format, max_pixels=max_pixels)
 
 
-def _encode_again(run: Run, plan: Plan, store: Store, look: Look) -> tuple[Segment | None, Segment | None]:
+def _encode_again(scene: Scene, look: Look) -> tuple[Segment | None, Segment | None]:
     """What can't be copied at the cuts: the end of what is kept of frame0, the start of what is kept of frame1."""
+    plan, (tail_key, lead_key), store = scene.plan, scene.run.again, scene.store
     start, stop = plan.outline.before_stop, plan.outline.after_start
-    tail = _again(run.again[0], plan.before, start - plan.num_tail, start, plan.outline.format, store, look)
-    lead = _again(run.again[1], plan.after, stop, stop + plan.num_lead, plan.outline.format, store, look)
+    tail = _again(tail_key, plan.before, start - plan.num_tail, start, plan.outline.format, store, look)
+    lead = _again(lead_key, plan.after, stop, stop + plan.num_lead, plan.outline.format, store, look)
     return tail, lead
 
 

@@ -123,6 +123,20 @@ class Settings(BaseSettings):
         description="A longer new part is rendered in parts of so many seconds: so much at most is rendered again where"
         " a worker dies.",
     )
+    poll_seconds: float = Field(
+        0.1,
+        gt=0,
+        le=60,
+        description="How long workers wait between two looks into a queue: the longest that an order waits for a free"
+        " worker to notice it. Each look is a few statements in the database. The same in all workers.",
+    )
+    report_seconds: float = Field(
+        0.1,
+        ge=0.02,
+        le=0.9,
+        description="The time between two reports of progress while a video is made: each is a write into the database,"
+        " and how a cancel comes to be noticed.",
+    )
     metrics_port: int | None = Field(
         None,
         ge=0,

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from typing import Any, Final
 
 from longtake.engines.base import Engine
-from longtake.footage import Run, Source, Tell
 from longtake.joining import measure_seams, timeline_of
 from longtake.media.seams import Seam
 from longtake.orders import Order
-from longtake.parts import Do, Rendered, divided, make_in_pieces
+from longtake.parts import Do, Rendered, make_in_pieces
 from longtake.planning import Plan
 from longtake.rendering import Rendering, seed_of
+from longtake.scene import Scene
 from longtake.store import Store
 
 JUMP_TOLERANCE: Final = math.log(1.25)
@@ -74,44 +73,34 @@ def score(joins: Iterable[Seam], reversal: float | None) -> float:
 
 
 def shoot(
-    run: Run,
-    order: Order,
-    plan: Plan,
-    before: Source,
-    after: Source,
+    scene: Scene,
     engine: Engine,
-    store: Store,
-    tell: Tell,
     do: Do,
     *,
     live: bool = False,
     part_seconds: Fraction | float | None = None,
 ) -> tuple[Take, ...]:
-    """Renders and measures `order.takes` takes, one after another. `tell` hears of all of them as one piece of work.
+    """Renders and measures `order.takes` takes, one after another, of which is told as of one piece of work.
 
     `live`: the only one can be watched while it is rendered. What is longer than `part_seconds` is rendered in pieces.
     """
     takes: list[Take] = []
-    format, num_frames = plan.outline.format, plan.outline.num_frames
-    pieces = divided(num_frames, format.frame_rate, part_seconds)
+    order, plan, tell = scene.order, scene.plan, scene.tell
 
     def told(stage: str, part: float) -> None:
         tell(stage, (len(takes) + part) / order.takes)
 
+    scene = replace(scene, tell=told)
     for number in range(order.takes):
         earlier = takes[-1].rendered if takes else None
         watched, step = live and order.takes == 1, _step("render", number)
-        making = Rendering(
-            run, order, plan, before, after, engine, store, told, take=number, earlier=earlier, live=watched
-        )
-        look = partial(told, "render", 1.0)
-        made = make_in_pieces(making, pieces, run, format, store, do, step, look, take=number)
+        making = Rendering(scene, engine, take=number, earlier=earlier, live=watched)
+        made = make_in_pieces(scene, making, do, step, part_seconds, take=number)
 
         def measured(made: Rendered = made) -> list[dict[str, Any]]:
             told("measure", 1.0)
             timeline, _ = timeline_of(plan, made)
-            look = partial(told, "measure", 1.0)
-            return [seam.to_json() for seam in measure_seams(plan, order, timeline, before, after, store, look)]
+            return [seam.to_json() for seam in measure_seams(scene, timeline)]
 
         seams = tuple(Seam.from_json(seam) for seam in do(_step("measure", number), measured))
         takes.append(Take(seed_of(order, number), made, seams, _own(plan, order, seams)))

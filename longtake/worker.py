@@ -19,12 +19,12 @@ from longtake.edits import Editing
 from longtake.engines.base import Engine
 from longtake.errors import BucketError, CallerError, Cancelled, DatabaseError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
-from longtake.footage import Footage, Run, Source, Tell, keys_of, timeline_in
+from longtake.footage import Footage, Run, Source, keys_of
 from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
-from longtake.orders import Order
-from longtake.parts import Do, Rendered, divided, make_in_pieces
-from longtake.planning import CREDITS_PER_SECOND, Plan, plan
+from longtake.parts import Do, Rendered, make_in_pieces
+from longtake.planning import CREDITS_PER_SECOND
 from longtake.records import NO_LIMITS, FailureKind, Generation, Limits, Records, Result
+from longtake.scene import Scene
 from longtake.sources import match
 from longtake.store import Store
 from longtake.takes import Take, choose, drop, remarks, shoot
@@ -32,8 +32,6 @@ from longtake.video import Still
 from longtake.workflows import Step, Workflows
 
 log = structlog.get_logger("longtake.worker")
-REPORT_SECONDS = 0.1
-"""Progress is written, and a cancel noticed, this often at most."""
 AWAY_SECONDS = 5.0
 """Where the database was away, nothing is said for so long: a try lasts until it gives up connecting."""
 SWEEP_SECONDS = 30.0
@@ -58,14 +56,19 @@ class Worker:
         max_still_pixels: int,
         limits: Limits = NO_LIMITS,
         part_seconds: Fraction | float | None = 10,
+        report_seconds: float = 0.1,
     ) -> None:
-        """`part_seconds`: a new part that is longer is rendered in pieces, each a step of its own."""
+        """`part_seconds`: a new part that is longer is rendered in pieces, each a step of its own.
+
+        `report_seconds`: progress is written, and a cancel noticed, this often at most.
+        """
         self._records = records
         self._store = store
         self._bringing = Bringing(records, store, fetcher, max_still_pixels)
         self._engines = engines
         self._limits = limits
         self._part_seconds = part_seconds
+        self._report_seconds = report_seconds
 
     def run(self, id: str, attempt: int, start: int, step: Step) -> None:
         """Brings this attempt at the generation to its one end, whatever happens on the way.
@@ -111,7 +114,7 @@ class Worker:
         order, engine = generation.order, self._engines[generation.engine]
         do = _timed(step, generation, timings)
         _note_begin(generation, run)
-        tell = partial(_tell, self._records, generation, {})
+        tell = partial(_tell, self._records, generation, self._report_seconds, {})
 
         # 2 its ends: the user's files go to the store once; parents have ended by now
         ends: dict[str, Source] = {"frame0": None, "frame1": None}
@@ -123,19 +126,14 @@ class Worker:
             before, after = map(_source, do("match", lambda: _matched(match(run, *pair, self._store, tell, order))))
 
         # 3 the plan: pure, so it is not a step
-        planned = plan(order, timeline_in(before), timeline_in(after), engine.capabilities)
+        scene = Scene.of(run, order, before, after, engine.capabilities, self._store, tell)
 
         # 4 the new part, as many takes of it as are asked for: each is rendered and its joins are measured; or, for an
         #   edit, all frames anew
         if order.edit:
-            takes: tuple[Take, ...] = (
-                Take(order.seed or 0, self._edit(run, order, planned, before, tell, do), (), ()),
-            )
+            takes: tuple[Take, ...] = (Take(order.seed or 0, self._edit(scene, do), (), ()),)
         else:
-            ends_and_engine = before, after, engine
-            takes = shoot(
-                run, order, planned, *ends_and_engine, self._store, tell, do, live=True, part_seconds=self._part_seconds
-            )
+            takes = shoot(scene, engine, do, live=True, part_seconds=self._part_seconds)
 
         # 5 the best take stays
         best = choose(takes)
@@ -144,20 +142,20 @@ class Worker:
             do("drop", lambda: drop(takes, best, self._store))
 
         # 6 sound goes on under it, where that is asked for
-        lay = partial(lay_sound, run, order, planned, rendered, best, self._store, tell)
+        lay = partial(lay_sound, scene, rendered, best)
         heard = Heard.from_json(do("sound", lay)) if order.sound == "continue" else Heard()
         rendered = heard.under(rendered)
 
         # 7 the whole: packets are copied, and it gets a picture
-        look = partial(tell, "splice", 0.0)
+        look = scene.look("splice", 0.0)
         look()
-        timeline, new_start = timeline_of(planned, rendered)
+        timeline, new_start = timeline_of(scene.plan, rendered)
         video_key, num_bytes, of_sound = do("splice", lambda: join(run, timeline, self._store, look))
         image_key = do("poster", lambda: make_poster(run, timeline, self._store, look))
 
         # 8 all objects are there: one commit
         converted = tuple(dict.fromkeys((*_converted(before), *_converted(after))))
-        notes = (*planned.outline.notes, *converted, *rendered.notes, *heard.notes, *of_sound, *remarks(takes))
+        notes = (*scene.plan.outline.notes, *converted, *rendered.notes, *heard.notes, *of_sound, *remarks(takes))
         result = Result(
             timeline=timeline,
             new_start=new_start,
@@ -181,14 +179,12 @@ class Worker:
             for seam in takes[best].joins:
                 metrics.observe_seam(generation.engine, seam)
 
-    def _edit(self, run: Run, order: Order, planned: Plan, source: Source, tell: Tell, do: Do) -> Rendered:
+    def _edit(self, scene: Scene, do: Do) -> Rendered:
         """All frames of the source anew; how many they are, where it came from an address, is known only now."""
-        credits = float(planned.outline.seconds) * CREDITS_PER_SECOND
-        self._records.charge(run.id, run.attempt, credits, self._limits)
-        making = Editing(run, order, planned, source, self._store, tell, live=True)
-        format, look = planned.outline.format, partial(tell, "render", 1.0)
-        pieces = divided(planned.outline.num_frames, format.frame_rate, self._part_seconds)
-        return make_in_pieces(making, pieces, run, format, self._store, do, "edit", look, stamps=making.stamps)
+        credits = float(scene.plan.outline.seconds) * CREDITS_PER_SECOND
+        self._records.charge(scene.run.id, scene.run.attempt, credits, self._limits)
+        making = Editing(scene, live=True)
+        return make_in_pieces(scene, making, do, "edit", self._part_seconds, stamps=making.stamps)
 
     def _fail(self, run: Run, reason: str, kind: FailureKind) -> None:
         log.warning("failed", generation=run.id, kind=kind, reason=reason)
@@ -266,13 +262,15 @@ def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
     threading.Thread(target=go_on, name="longtake-sweep", daemon=True).start()
 
 
-def _tell(records: Records, generation: Generation, last: dict[str, float], stage: str, part: float) -> None:
+def _tell(
+    records: Records, generation: Generation, every_seconds: float, last: dict[str, float], stage: str, part: float
+) -> None:
     """What long work calls as it goes: progress into the record, a cancel out of it. `part` of the stage is done.
 
     `last` holds when each stage was last told of.
     """
     now = time.monotonic()
-    if now - last.get(stage, -REPORT_SECONDS) >= REPORT_SECONDS:
+    if now - last.get(stage, -every_seconds) >= every_seconds:
         last[stage] = now
         begin, end = STAGES[stage]
         try:

@@ -137,7 +137,8 @@ def _operations(door: Door, metrics: Metrics) -> APIRouter:
             try:
                 await in_thread(check)
             except Exception as error:
-                log.warning("the %s can't be reached", what, exc_info=error)
+                problem = str(error).partition("\n")[0]  # asked every few seconds: no traceback for each
+                log.warning("the %s can't be reached: %s: %s", what, type(error).__name__, problem[:300])
                 raise WorldError(f"the {what} can't be reached", retryable=True) from None
         return Health(status="ready", version=release)
 

@@ -14,7 +14,7 @@ from dbos import DBOS, DBOSClient
 
 from longtake.errors import DatabaseError
 from longtake.workflows import names
-from longtake.workflows.names import NAME, POLL_SECONDS, WEBHOOK_QUEUE, WEBHOOK_WORKFLOW, WORKFLOW
+from longtake.workflows.names import NAME, WEBHOOK_QUEUE, WEBHOOK_WORKFLOW, WORKFLOW
 
 T = TypeVar("T")
 MOST_WEBHOOKS = 16
@@ -130,23 +130,23 @@ class Workflows:
         if self._client.list_workflows(workflow_ids=[name], status=waiting, load_input=False, load_output=False):
             self._client.cancel_workflow(name)
 
-    def open_queues(self, engines: Iterable[str]) -> None:
+    def open_queues(self, engines: Iterable[str], poll_seconds: float = 0.1) -> None:
         """Before an executor is launched: one that finds no queue looks again only after a second.
 
-        Every worker writes the same, whatever its own concurrency.
+        Every worker writes the same, whatever its own concurrency: `poll_seconds` stand in the queues, not in a worker.
         """
         for engine in engines:
             self._client.register_queue(
                 names.queue_of(engine),
                 partition_worker_concurrency=NO_BOUND,
-                polling_interval_sec=POLL_SECONDS,
+                polling_interval_sec=poll_seconds,
                 application_name=NAME,
             )
         self._client.register_queue(
             WEBHOOK_QUEUE,
             worker_concurrency=MOST_WEBHOOKS,
             partition_worker_concurrency=MOST_WEBHOOKS_OF_ACCOUNT,
-            polling_interval_sec=POLL_SECONDS,
+            polling_interval_sec=poll_seconds,
             application_name=NAME,
         )
 
@@ -179,6 +179,8 @@ def quieten() -> None:
     """DBOS's own log goes through ours: warnings only, and none of them in a flood."""
     logger = logging.getLogger("dbos")
     logger.setLevel(logging.WARNING)
+    if not logger.handlers:  # else it makes one that writes text
+        logger.addHandler(logging.NullHandler())
     if not any(isinstance(one, NotAgain) for one in logger.filters):
         logger.addFilter(NotAgain())
 

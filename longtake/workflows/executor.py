@@ -16,7 +16,7 @@ from longtake.errors import DatabaseError, FaultError, StoreError
 from longtake.workflows import names
 from longtake.workflows.client import Workflows, quieten
 from longtake.workflows.liveness import Locks, Watch, worker_id
-from longtake.workflows.names import NAME, POLL_SECONDS, WEBHOOK_QUEUE, WEBHOOK_WORKFLOW, WORKFLOW
+from longtake.workflows.names import NAME, WEBHOOK_QUEUE, WEBHOOK_WORKFLOW, WORKFLOW
 from longtake.workflows.patience import be_patient, is_away
 from longtake.workflows.recovery import hand_back, recover, running, starts
 from longtake.workflows.slots import BoundedDBOS, Slots, Token
@@ -70,16 +70,20 @@ class Executor:
         engines: Collection[str],
         concurrency: int = 1,
         grace_seconds: float = 15.0,
+        poll_seconds: float = 0.1,
         book: Book | None = None,
     ) -> None:
-        """`concurrency`: how many generations run here at a time, of all `engines` together."""
+        """`concurrency`: how many generations run here at a time, of all `engines` together.
+
+        `poll_seconds`: between two looks into a queue. DBOS has no way to be woken.
+        """
         quieten()
         be_patient()
         self.id = worker_id()
         self._database = database
         self._queues = [names.queue_of(engine) for engine in engines]
         self._engines = tuple(engines)
-        self._book = book
+        self._book, self._poll_seconds = book, poll_seconds
         self._unbegun: dict[Token, int] = {}
         self._let_go: set[Token] = set()
         self._workflows = Workflows(url)
@@ -91,7 +95,7 @@ class Executor:
             "application_version": names.VERSION,
             "executor_id": self.id,
             "run_migrations": False,
-            "notification_listener_polling_interval_sec": POLL_SECONDS,
+            "notification_listener_polling_interval_sec": poll_seconds,
             "log_level": "WARNING",
         }
         BoundedDBOS(config=config).slots = self.slots
@@ -109,7 +113,7 @@ class Executor:
 
     def start(self) -> None:
         """Takes up what dead ones have left, and what is queued, from now on."""
-        self._workflows.open_queues(self._engines)
+        self._workflows.open_queues(self._engines, self._poll_seconds)
         self._watch.hold()
         if self._book:
             self._book.add(self.id)

@@ -15,8 +15,6 @@ WEBHOOK_QUEUE = "webhooks"
 VERSION = "5"
 """Names the order of steps, and what planning makes of an order. Raised when either changes: what an older version has
 begun is begun anew, by the sweep, for kept results of one plan do not fit another."""
-POLL_SECONDS = 0.1
-"""Between two looks into a queue. DBOS has no way to be woken."""
 SESSION = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3 -c tcp_user_timeout=14000"
 """So the server notices within 14 s that a machine has vanished, and drops the locks that were held from there. It does
 not probe as long as something that it sent is not acknowledged: then the last of these counts."""

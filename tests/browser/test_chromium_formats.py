@@ -25,8 +25,8 @@ from longtake.joining import join, timeline_of
 from longtake.media.nal import parameter_set_ids
 from longtake.media.planes import empty_frames
 from longtake.orders import KeyFrame, Order
-from longtake.planning import plan
 from longtake.rendering import render
+from longtake.scene import Scene
 from longtake.sources import keep_footage
 from longtake.store import Store
 from longtake.timeline import Timeline
@@ -117,16 +117,12 @@ def joined(first: str, last: str, folder: Path) -> Joined:
         for end, kind in (("before", first), ("after", last))
     )
     seconds = max(Fraction(1, 2), 12 / before.timeline.format.frame_rate)
-    planned = plan(
-        Order(before=VIDEO, after=VIDEO, seconds=seconds), before.timeline, after.timeline, Darkening.capabilities
-    )
-    made = render(
-        Run("made"), Order(before=VIDEO, after=VIDEO), planned, before, after, Darkening(), store, lambda *_: None
-    )
-    timeline, start = timeline_of(planned, made)
+    order = Order(before=VIDEO, after=VIDEO, seconds=seconds)
+    scene = Scene.of(Run("made"), order, before, after, Darkening.capabilities, store)
+    timeline, start = timeline_of(scene.plan, render(scene, Darkening()))
     path = store.open(join(Run("made"), timeline, store)[0])
     assert isinstance(path, str)
-    return Joined(Path(path), timeline, (start, start + planned.outline.num_frames), shades_in(Path(path)))
+    return Joined(Path(path), timeline, (start, start + scene.plan.outline.num_frames), shades_in(Path(path)))
 
 
 def alone(kind: str, folder: Path) -> Joined:

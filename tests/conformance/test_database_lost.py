@@ -203,11 +203,11 @@ def test_rendering_goes_on_while_it_is_away_and_a_cancel_is_heard_when_it_is_bac
     sa.event.listen(records._engine, "do_connect", lambda *connecting: tries.append(connecting))
     server.kill9()
     for frame in range(10):
-        _tell(patient, generation, last, "render", frame / 10)
+        _tell(patient, generation, 0.1, last, "render", frame / 10)
         last["render"] -= 0.5  # as if half a second went by
     assert len(tries) == 1
     server.start()
     patient.fail(id, "cancelled", "cancelled")
     last["render"] -= AWAY_SECONDS
     with pytest.raises(Cancelled):
-        _tell(patient, generation, last, "render", 1.0)
+        _tell(patient, generation, 0.1, last, "render", 1.0)

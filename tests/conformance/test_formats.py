@@ -23,13 +23,14 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
 from longtake.engines.base import Capabilities, Frames, Report, Shot
-from longtake.footage import Footage, Run, timeline_in
+from longtake.footage import Footage, Run
 from longtake.joining import join, timeline_of
 from longtake.media.encode import encode
 from longtake.media.planes import empty_frames
 from longtake.orders import KeyFrame, Order
-from longtake.planning import Plan, plan
+from longtake.planning import Plan
 from longtake.rendering import render
+from longtake.scene import Scene
 from longtake.sources import keep_footage, match
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
@@ -134,10 +135,10 @@ class Shelf:
         end = replace(VIDEO, at=cut)
         seconds = max(NUM_NEW / self.timeline.format.frame_rate, Fraction(1, 10))
         order = Order(before=end if before else None, after=end if after else None, seconds=seconds)
-        planned = plan(order, timeline_in(before), timeline_in(after), Flat.capabilities)
         self.num_made += 1
         id = f"made{self.num_made}"
-        rendered = render(Run(id), order, planned, before, after, Flat(), self.store, lambda stage, part: None)
+        scene = Scene.of(Run(id), order, before, after, Flat.capabilities, self.store)
+        planned, rendered = scene.plan, render(scene, Flat())
         made, start = timeline_of(planned, rendered)
         key, *_ = join(Run(id), made, self.store)
         seen = see(self.path_of(key))

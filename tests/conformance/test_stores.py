@@ -18,8 +18,8 @@ from longtake.joining import join, measure_seams, timeline_of
 from longtake.media.decode import read_all
 from longtake.media.encode import encode
 from longtake.orders import KeyFrame, Order
-from longtake.planning import plan
 from longtake.rendering import render
+from longtake.scene import Scene
 from longtake.store import CHUNK_BYTES, Store
 from longtake.timeline import Segment, Timeline
 from tests.footage import TINY, moving, same
@@ -179,12 +179,11 @@ def test_a_video_is_extended_in_it_with_its_frames_untouched(store: Store, tmp_p
     own = read_all(source, 0, 12, store.open)
     order = Order(before=KeyFrame(type="video", url="a"), seconds=Fraction(1), seed=1)
     engine, footage = Motion(), Footage(source)
-    planned = plan(order, source, None, engine.capabilities)
-    rendered = render(Run("b"), order, planned, footage, None, engine, store, lambda stage, part: None)
-    timeline, new_start = timeline_of(planned, rendered)
+    scene = Scene.of(Run("b"), order, footage, None, engine.capabilities, store)
+    timeline, new_start = timeline_of(scene.plan, render(scene, engine))
     key, num_bytes, _ = join(Run("b"), timeline, store)
     assert new_start == 12
     assert store.size(key) == num_bytes
     whole = Timeline(TINY, (Segment("b", key, 0, 18, (0, 12)),))
     assert same(read_all(whole, 0, 12, store.open), own)
-    assert [seam.frame for seam in measure_seams(planned, order, timeline, footage, None, store)] == [12]
+    assert [seam.frame for seam in measure_seams(scene, timeline)] == [12]

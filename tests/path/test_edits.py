@@ -24,8 +24,9 @@ from longtake.media.colour import to_colour
 from longtake.media.encode import encode
 from longtake.media.scaling import Scaler
 from longtake.orders import KeyFrame, Order, Reframe, Upscale
-from longtake.planning import Extent, plan
+from longtake.planning import Extent
 from longtake.records import Generation, Upload
+from longtake.scene import Scene
 from longtake.store import Store
 from longtake.timeline import Segment, Stamps, Timeline
 from longtake.video import BT709, Colour, VideoFormat
@@ -148,8 +149,7 @@ def test_frames_that_are_not_equally_long_keep_their_lengths(tmp_path: Path) -> 
     encode([moving(6)], format, tmp_path / "sources/uneven.mp4", stamps)
     timeline = Timeline(format, (Segment("upload:a", "sources/uneven.mp4", 0, 6, (0,), stamps),))
     order = Order(before=KeyFrame(type="generation", id="a"), edit=Upscale(96))
-    planned = plan(order, timeline, None, Motion.capabilities)
-    made = edit(Run("new"), order, planned, Footage(timeline), store, lambda *_: None)
+    made = edit(Scene.of(Run("new"), order, Footage(timeline), None, Motion.capabilities, store))
     times = frames_and_times(tmp_path / made.segment.key)[1]
     assert times == [pts * stamps.time_base for pts in stamps.pts[:-1]]
     assert made.segment.seconds(6, format.frame_rate) == timeline.seconds
@@ -182,7 +182,7 @@ def test_a_cancel_ends_an_edit_and_leaves_nothing(tmp_path: Path) -> None:
             raise Cancelled("taken back")
 
     with pytest.raises(Cancelled):
-        edit(Run("new"), order, plan(order, timeline, None, Motion.capabilities), Footage(timeline), store, tell)
+        edit(Scene.of(Run("new"), order, Footage(timeline), None, Motion.capabilities, store, tell))
     assert told == sorted(told)
     assert list(store.keys("segments")) == []
 

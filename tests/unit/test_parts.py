@@ -286,7 +286,7 @@ def test_an_older_attempt_that_wakes_up_changes_nothing_of_the_newer_one(
 def test_a_cancel_between_two_pieces_leaves_the_next_unmade_and_nothing_behind(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longtake.worker.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(yard.worker, "_report_seconds", 0.0)
     id = yard.submit("append")
 
     def cancel(num_frames: int) -> None:
@@ -303,7 +303,7 @@ def test_a_cancel_between_two_pieces_leaves_the_next_unmade_and_nothing_behind(
 def test_progress_and_what_can_be_watched_never_go_back_over_pieces_and_takeovers(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longtake.worker.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(yard.worker, "_report_seconds", 0.0)
     id, steps, told, lengths = yard.submit("append"), Steps(), [0.0], [0]
     names: set[str] = set()
     report = yard.rig.records.report

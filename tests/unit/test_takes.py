@@ -153,8 +153,8 @@ class TestWorker:
     def test_progress_spans_all_takes_and_never_goes_back(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("longtake.worker.REPORT_SECONDS", 0.0)
         stage = Stage(tmp_path, Order(seed=FREEZE, takes=3))
+        monkeypatch.setattr(stage.worker, "_report_seconds", 0.0)
         told: list[float] = []
         report = stage.rig.records.report
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from longtake.footage import Footage
+from longtake.footage import Footage, Run
 from longtake.frames import Frames
 from longtake.joining import measure_seams, timeline_of
 from longtake.media.encode import encode
 from longtake.media.seams import Seam
 from longtake.orders import KeyFrame, Order
 from longtake.parts import Rendered
-from longtake.planning import Capabilities, plan
+from longtake.planning import Capabilities
+from longtake.scene import Scene
 from longtake.store import Store
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
@@ -46,10 +47,9 @@ def bridged(pan: Frames, rates: tuple[int, int], folder: Path) -> tuple[Seam, ..
         store.put_file(key, folder / "made.mp4")
         parts.append(Timeline(format, (Segment(key, key, 0, made.num_frames, made.key_frames),)).at_rate(Fraction(24)))
     order = Order(before=END, after=END, seconds=SECONDS)
-    planned = plan(order, parts[0], parts[2], Capabilities(name="any"))
+    scene = Scene.of(Run("a"), order, Footage(parts[0]), Footage(parts[2]), Capabilities(name="any"), store)
     rendered = Rendered(parts[1].segments[0], None, None, ())
-    timeline, _ = timeline_of(planned, rendered)
-    return measure_seams(planned, order, timeline, Footage(parts[0]), Footage(parts[2]), store)
+    return measure_seams(scene, timeline_of(scene.plan, rendered)[0])
 
 
 @pytest.mark.parametrize("rates", [(60, 24), (24, 60), (30, 24), (24, 30), (120, 60)])
