@@ -18,6 +18,7 @@ from longtake.errors import AuthError, CallerError, DatabaseError
 from longtake.fetch import Fetcher, FetchRules, check_url, parse_networks
 from longtake.fetch.addresses import Network
 from longtake.garbage import check_mark, mark
+from longtake.lost import sweep_often
 from longtake.records import (
     Changes,
     Keys,
@@ -36,7 +37,7 @@ from longtake.service import Service
 from longtake.settings import PREFIX, Settings, parse_models
 from longtake.store import Store
 from longtake.webhooks import Webhooks, parse_secret
-from longtake.worker import Worker, sweep_often
+from longtake.worker import Worker
 from longtake.workflows import Executor, Workflows, database_address, locks_of, migrate_workflows
 
 if TYPE_CHECKING:

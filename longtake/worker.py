@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -29,15 +26,11 @@ from longtake.sources import match
 from longtake.store import Store
 from longtake.takes import Take, choose, drop, remarks, shoot
 from longtake.video import Still
-from longtake.workflows import Step, Workflows
+from longtake.workflows import Step
 
 log = structlog.get_logger("longtake.worker")
 AWAY_SECONDS = 5.0
 """Where the database was away, nothing is said for so long: a try lasts until it gives up connecting."""
-SWEEP_SECONDS = 30.0
-GIVEN_UP = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
-"""Ends of a webhook's workflow that another would only come to again: it has killed its workers."""
-LAST_START = sys.maxsize
 STAGES = {"fetch": (0.0, 0.0), "bring": (0.0, 0.05), "render": (0.05, 0.95), "measure": (0.05, 0.95)}
 STAGES |= {"sound": (0.95, 0.96), "splice": (0.96, 0.96)}
 """From where to where each stage takes the progress that clients see."""
@@ -211,55 +204,6 @@ class Worker:
             log.warning("could not clean up", generation=run.id, problem=str(error))
         except Exception:
             log.exception("could not clean up", generation=run.id)
-
-
-def sweep(records: Records, workflows: Workflows, store: Store) -> None:
-    """Ends or begins anew what no workflow will ever end, and removes what dead processes of this machine left behind.
-
-    Many may do so at once: each change names the attempt that it ends, and the first one counts.
-    """
-    store.sweep_work()
-    for id, attempt, why in workflows.lost(records.unfinished()):
-        if why == "OUTDATED":
-            done = records.begin_anew(id, attempt)
-            try:
-                workflows.withdraw(id, attempt)
-            except Exception:  # it waits for nobody, and holds up others a little
-                log.exception("could not withdraw", generation=id)
-        else:
-            reason = f"a fault of ours: its workflow was lost ({why.lower()})"
-            done = records.fail(id, reason, "fault", attempt=attempt)
-            if done:
-                Run(id, attempt, LAST_START).forget(store)
-        if done:
-            log.error("lost", generation=id, attempt=attempt, workflow=why)
-    records.webhooks.forget_old()
-    for number, turn, why in workflows.lost_webhooks(records.webhooks.on_their_way()):
-        if why in GIVEN_UP:
-            records.webhooks.give_up(number, turn, f"a fault of ours: its workflow was lost ({why.lower()})")
-        else:
-            records.webhooks.begin_anew(number, turn)
-        log.warning("lost", webhook=number, turn=turn, workflow=why)
-
-
-def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
-    """Sweeps in a thread of its own: now, and from time to time.
-
-    The more workers there are, the less often each: together they look at all that is unfinished about every
-    `SWEEP_SECONDS`, at moments that chance spreads.
-    """
-
-    def go_on() -> None:
-        while True:
-            pause = SWEEP_SECONDS
-            try:
-                sweep(records, workflows, store)
-                pause *= max(1, len(records.workers.all()))
-            except Exception:
-                log.exception("could not sweep")
-            time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311
-
-    threading.Thread(target=go_on, name="longtake-sweep", daemon=True).start()
 
 
 def _tell(

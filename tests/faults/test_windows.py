@@ -18,11 +18,11 @@ import sqlalchemy as sa
 
 from longtake.app import House
 from longtake.garbage import MARK
+from longtake.lost import sweep
 from longtake.orders import KeyFrame, Order
 from longtake.records import Generation, Records, Turn
 from longtake.settings import load
 from longtake.store import Store
-from longtake.worker import sweep
 from longtake.workflows import Workflows
 from tests.faults.workers import Office, run_workers
 

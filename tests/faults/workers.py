@@ -27,13 +27,14 @@ from longtake.engines.base import Frames, Report, Shot
 from longtake.engines.motion import Motion
 from longtake.fetch import Fetcher
 from longtake.log import set_up
+from longtake.lost import sweep
 from longtake.orders import KeyFrame, Order
 from longtake.records import Generation, Records, Result
 from longtake.records.database import read_only
 from longtake.service import Service
 from longtake.settings import load
 from longtake.store import Store
-from longtake.worker import Worker, sweep
+from longtake.worker import Worker
 from longtake.workflows import Executor, Run, Step, Workflows, locks_of
 
 NUM_STEPS = 3

@@ -24,12 +24,12 @@ import sqlalchemy as sa
 
 from longtake.app import House, back
 from longtake.errors import CallerError
+from longtake.lost import sweep
 from longtake.orders import Order
 from longtake.records import Generation, Records
 from longtake.serving import PARENT_GONE, _wait, serve
 from longtake.settings import load
 from longtake.wire.waiting import Waiting
-from longtake.worker import sweep
 from longtake.workflows import Workflows, names
 from longtake.workflows.recovery import HANDED_BACK
 from tests.servers import KEY, Reply, Server, replying

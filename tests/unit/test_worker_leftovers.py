@@ -12,9 +12,9 @@ import pytest
 from longtake import bringing
 from longtake.errors import FaultError, StoreError, WorldError
 from longtake.footage import Run
+from longtake.lost import sweep
 from longtake.orders import KeyFrame, Order
 from longtake.store import Listed, Store
-from longtake.worker import sweep
 from longtake.workflows import Workflows
 from tests.stage import FREEZE, ON, Dead, Stage, Steps
 
