@@ -200,7 +200,11 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> fl
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would be removed.")
 @click.option(
-    "--older-than", callback=_seconds, default="1h", show_default=True, help="Objects that were put so long ago."
+    "--older-than",
+    callback=_seconds,
+    default="1h",
+    show_default=True,
+    help="Objects that were put so long ago. Less than a few minutes takes uploads that are put and not yet recorded.",
 )
 @click.option(
     "--events-older-than", callback=_seconds, default="30d", show_default=True, help="Events of what ended before."

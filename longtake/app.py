@@ -13,12 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longtake.dialects import is_postgres
 from longtake.engines.available import engines
 from longtake.errors import AuthError, CallerError, DatabaseError
 from longtake.fetch import Fetcher, FetchRules, check_url, parse_networks
 from longtake.fetch.addresses import Network
 from longtake.garbage import check_mark, mark
 from longtake.lost import sweep_often
+from longtake.metrics import Seen
 from longtake.records import (
     Changes,
     Keys,
@@ -26,19 +28,19 @@ from longtake.records import (
     Records,
     WorkerRecords,
     WorkerRow,
-    ahead,
-    is_postgres,
+    count_request,
     kept_secret,
     migrate,
     open_database,
-    take_turn,
+    seconds_ahead,
 )
 from longtake.service import Service
 from longtake.settings import PREFIX, Settings, parse_models
 from longtake.store import Store
 from longtake.webhooks import Webhooks, parse_secret
 from longtake.worker import Worker
-from longtake.workflows import Executor, Workflows, database_address, locks_of, migrate_workflows
+from longtake.workflows import Executor, Locks, Workflows, locks_of, migrate_workflows
+from longtake.workflows.recovery import in_hand
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -100,10 +102,6 @@ class House:
         except OSError as error:
             raise CallerError(f"can't use {folder} as the data folder: {error.strerror}", field="data") from None
         url = settings.database
-        try:
-            database_address(url)
-        except CallerError as error:
-            raise _database_error(error.message) from None
         database = open_database(url)
         limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
         if settings.store_url:
@@ -197,8 +195,9 @@ def front(house: House) -> FastAPI:
     for model, name in models.items():
         if name not in able:
             raise CallerError(f"LONGTAKE_MODELS: {model} needs the engine {name}; there are {', '.join(able)}")
+    records = Records(house.database, workflows.enqueue, workflows.enqueue_webhook)
     service = Service(
-        Records(house.database, workflows.enqueue, workflows.enqueue_webhook),
+        records,
         house.store,
         engines=able,
         models=models,
@@ -209,12 +208,13 @@ def front(house: House) -> FastAPI:
         webhook_url=house.webhook_url(),
     )
     if is_postgres(house.url):
-        rates: Rates = SharedRates(partial(take_turn, house.database), partial(ahead, house.database))
+        rates: Rates = SharedRates(partial(count_request, house.database), partial(seconds_ahead, house.database))
     else:
         rates = Rates()
     return build(
         Front(
             service=service,
+            look=partial(_look, house.database, records, locks_of(house.url)),
             changes=Changes(house.database),
             keys=house.keys,
             store=house.store,
@@ -226,6 +226,11 @@ def front(house: House) -> FastAPI:
             rates=rates,
         )
     )
+
+
+def _look(database: sa.Engine, records: Records, locks: Locks) -> Seen:
+    ids = [worker.id for worker in records.workers.all()]
+    return Seen(records.waiting_by_engine(in_hand(database)), len(locks.held(ids)))
 
 
 def back(house: House, *, able: Sequence[str] = (), concurrency: int = 1) -> Executor:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from longtake.engines.motion.frame import Box
 from longtake.engines.motion.surround import Surround
 from longtake.errors import FaultError
-from longtake.footage import Tell, work_file
+from longtake.footage import Tell, Telling, meanwhile, put_away, work_file
 from longtake.frames import Frames, Plane
 from longtake.media.colour import meaning
 from longtake.media.decode import read
@@ -54,6 +55,7 @@ class Editing:
         self.stamps = self._timeline.stamps_of(0, plan.outline.num_frames) if self._timeline else None
         """Of all frames, where they are not equally long."""
         self._is_live = live and self.stamps is None
+        self._tell = Telling(scene.tell, "render")
         self._begun: tuple[Iterator[Frames], Reel, Live | None] | None = None
 
     def make(self, key: str, start: int, stop: int, done: Sequence[Rendered]) -> Rendered:
@@ -61,19 +63,20 @@ class Editing:
         scene, outline = self._scene, self._scene.plan.outline
         if self._begun is None:
             pieces = [piece.segment for piece in done]
-            live = Live(scene.run, scene.plan, None, None, scene.store, pieces) if self._is_live else None
+            look = self._tell.look
+            live = Live(scene.run, scene.plan, None, None, scene.store, pieces, look=look) if self._is_live else None
             frames = self._frames(start)
             self._begun = frames, Reel(frames), live
         _, reel, live = self._begun
         segment, sha256 = encode_segment(
             key,
             scene.run.id,
-            _told(reel.take(stop - start), start, outline.num_frames, scene.tell),
+            _told(reel.take(stop - start), start, outline.num_frames, self._tell),
             outline.format,
             scene.store,
             stamps=self.stamps.of(start, stop) if self.stamps else None,
             publish=live.publish if live else None,
-            look=scene.look("render", stop / outline.num_frames),
+            look=self._tell.look,
         )
         sound = None
         if self._timeline and stop == outline.num_frames:
@@ -94,7 +97,7 @@ class Editing:
             batches = read(self._timeline, start, num_frames, store.open)
             return _placed(batches, self._placed, (given.width, given.height))
         assert self._still
-        picture = _picture(self._still, store)
+        picture = meanwhile(self._tell.look, partial(_picture, self._still, store))
         stands = _placed(iter([picture]), self._placed, (picture.width, picture.height))
         return _held(stands, num_frames - start)
 
@@ -163,10 +166,10 @@ def _told(frames: Iterator[Frames], done: int, num_frames: int, tell: Tell) -> I
 
 def _sound(scene: Scene, timeline: Timeline) -> Sound | None:
     """All sound of the timeline in one object, packet for packet."""
-    key, store = scene.run.sound(), scene.store
+    key, store, look = scene.run.sound(), scene.store, scene.look("render")
     with work_file(store, key) as path:
-        start = lift_sound(timeline, store.open, path, scene.look("render"))
+        start = lift_sound(timeline, store.open, path, look)
         if start is None:
             return None
-        store.put_file(key, path)
+        put_away(store, key, path, look)
     return Sound(key, start)

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, TypeVar
@@ -61,8 +62,8 @@ Look = Callable[[], None]
 
 LOOK_SECONDS = 0.1
 """How soon it is noticed that nobody waits for long work any more."""
-LARGE_BYTES = 16 << 20
-"""Less than this is put into a store at once."""
+FORGET_SECONDS = 1.0
+"""How long a slot is held for what is removed from a store that other machines see too."""
 _RUN = re.compile(r"[a-z]+/[^/]+/([0-9]+)-([0-9]+)[^0-9]")
 KINDS = ("segments", "videos", "images", "stills", "sources", "live")
 """The first part of the names of what runs make."""
@@ -114,7 +115,16 @@ class Run:
         return f"sources/{upload}/{self.id}-{self.attempt}-{self.start}"
 
     def forget(self, store: Store, kept: Collection[str] = ()) -> None:
-        """Removes what this run has made, and those before it, but what is `kept`. Later ones' is theirs."""
+        """Removes what this run has made, and those before it, but what is `kept`. Later ones' is theirs.
+
+        Where the store is shared, it is waited for no longer than `FORGET_SECONDS`: the rest goes in a thread of its
+        own. What that can't remove, and what is put only after this, no record names: it is `garbage`'s.
+        """
+        with suppress(TimeoutError):
+            work = partial(self._forget, store, kept)
+            meanwhile(lambda: None, work, FORGET_SECONDS if store.is_shared else None)
+
+    def _forget(self, store: Store, kept: Collection[str]) -> None:
         kinds: tuple[str, ...] = KINDS
         gone = list[str]()
         if (self.attempt, self.start) == (1, 1) and self.key("videos", ".mp4") in kept:
@@ -146,28 +156,57 @@ def _of_take(take: int) -> str:
     return f"-take{take + 1}" if take else ""
 
 
-def meanwhile(look: Look, work: Callable[[], T]) -> T:
+class Telling:
+    """A `Tell` that knows what was told last, so that a `Look` can be had of it while nothing goes on.
+
+    For any number of threads at a time; a look takes nothing back that was told.
+    """
+
+    def __init__(self, tell: Tell, stage: str, part: float = 0.0) -> None:
+        self._tell, self._last = tell, (stage, part)
+        self._lock = threading.Lock()
+
+    def __call__(self, stage: str, part: float) -> None:
+        with self._lock:
+            self._last = stage, part
+            self._tell(stage, part)
+
+    def look(self) -> None:
+        """Tells it again."""
+        with self._lock:
+            self._tell(*self._last)
+
+
+def meanwhile(look: Look, work: Callable[[], T], seconds: float | None = None) -> T:
     """What `work` gives, done in a thread of its own: `look` is called all the while, and what it raises ends the wait
-    at once. The work, which nothing can interrupt, is then left alone, and what it gives or raises with it."""
+    at once; so does TimeoutError after so many `seconds`. The work, which nothing can interrupt, is then left alone,
+    and what it gives or raises with it."""
     made: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            made.set_result(work())
-        except BaseException as error:
-            made.set_exception(error)
-
-    threading.Thread(target=run, name="longtake-meanwhile", daemon=True).start()
+    threading.Thread(target=_do, args=(work, made), name="longtake-meanwhile", daemon=True).start()
+    until = None if seconds is None else time.monotonic() + seconds
     while not wait([made], LOOK_SECONDS).done:
         look()
-    return made.result()
+        if until is not None and time.monotonic() >= until:
+            raise TimeoutError(f"it took longer than {seconds:g} s")
+    try:
+        return made.result()
+    finally:
+        del made  # what it raised holds this frame: holding each other, they would keep all frames above it alive
+
+
+def _do(work: Callable[[], T], made: Future[T]) -> None:
+    try:
+        made.set_result(work())
+    except BaseException as error:
+        made.set_exception(error)
+    finally:
+        del made  # as in `meanwhile`
 
 
 def put_away(store: Store, key: str, path: Path, look: Look) -> int:
-    """As `Store.put_file`, which may take long for a large file: `look` is called all the while."""
-    if path.stat().st_size < LARGE_BYTES:
-        return store.put_file(key, path)
-    return meanwhile(look, lambda: store.put_file(key, path))
+    """As `Store.put_file`, which takes long where the file is large, or the store slow or away: `look` is called all
+    the while. What it ends may still arrive, under a name that only this run uses: then `garbage` removes it."""
+    return meanwhile(look, partial(store.put_file, key, path))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from longtake.footage import Footage, Look, Run, Tell, put_away, work_file
+from longtake.footage import Footage, Look, Run, Tell, meanwhile, put_away, work_file
 from longtake.media.decode import read_all
 from longtake.media.seams import Seam, measure
 from longtake.media.sheet import poster
@@ -109,8 +109,8 @@ def _in_one_coding(
     try:
         yield with_sounds(timeline, made), remarks
     finally:
-        for sound in made.values():
-            store.delete(sound.key)
+        if made:
+            meanwhile(look, partial(store.delete_many, [sound.key for sound in made.values()]))
 
 
 def _match(
@@ -124,7 +124,7 @@ def _match(
         with work_file(store, key) as path:
             start = code_alike(track, unlike, store.open, path, alive)
             if start is not None:
-                store.put_file(key, path)
+                put_away(store, key, path, alive)
                 made[unlike.key] = Sound(key, start)
     return made, tuple(_remarks(timeline, made, ENCODED_AGAIN))
 
@@ -138,7 +138,8 @@ def _remarks(timeline: Timeline, keys: Collection[str], done: str) -> list[str]:
 def make_poster(run: Run, timeline: Timeline, store: Store, look: Look = lambda: None) -> str:
     """A JPEG of the video's first frame: its key."""
     key = run.key("images", ".jpg")
-    store.put(key, poster(read_all(timeline, 0, 1, store.open, look), pixel_aspect=timeline.format.pixel_aspect))
+    picture = poster(read_all(timeline, 0, 1, store.open, look), pixel_aspect=timeline.format.pixel_aspect)
+    meanwhile(look, partial(store.put, key, picture))
     return key
 
 
@@ -198,7 +199,7 @@ def _laid(scene: Scene, timeline: Timeline, new: str, take: int) -> Heard:
         made = continue_sound(timeline, first, num_frames, seed, store.open, path, loop=order.loop, alive=alive)
         if isinstance(made, str):
             return Heard(notes=(f"The new part is silent: {made}.",))
-        store.put_file(key, path)
+        put_away(store, key, path, alive)
     sound = Sound(key, made)
     whole = tuple(replace(part, sound=sound) if part.key == new else part for part in timeline.segments)
     jump = measure_jump(replace(timeline, segments=whole), first, num_frames, store.open)

@@ -46,7 +46,7 @@ class Made:
     best: int
     """The number of the take that was kept, from 0."""
     sound: dict[str, Any]
-    """What is under the new part, as `rendering.Heard.figures` gives it."""
+    """What is under the new part, as `joining.Heard.figures` gives it."""
 
 
 def make(

@@ -9,6 +9,7 @@ import time
 
 import structlog
 
+from longtake.errors import DatabaseError, StoreError
 from longtake.footage import Run
 from longtake.records import Records
 from longtake.store import Store
@@ -26,7 +27,10 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
 
     Many may do so at once: each change names the attempt that it ends, and the first one counts.
     """
-    store.sweep_work()
+    try:
+        store.sweep_work()
+    except OSError:  # what was lost is looked for all the same
+        log.exception("could not sweep the work folder")
     for id, attempt, why in workflows.lost(records.unfinished()):
         if why == "OUTDATED":
             done = records.begin_anew(id, attempt)
@@ -38,7 +42,7 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
             reason = f"a fault of ours: its workflow was lost ({why.lower()})"
             done = records.fail(id, reason, "fault", attempt=attempt)
             if done:
-                Run(id, attempt, LAST_START).forget(store)
+                _forget(Run(id, attempt, LAST_START), store)
         if done:
             log.error("lost", generation=id, attempt=attempt, workflow=why)
     records.webhooks.forget_old()
@@ -48,6 +52,13 @@ def sweep(records: Records, workflows: Workflows, store: Store) -> None:
         else:
             records.webhooks.begin_anew(number, turn)
         log.warning("lost", webhook=number, turn=turn, workflow=why)
+
+
+def _forget(run: Run, store: Store) -> None:
+    try:
+        run.forget(store)
+    except StoreError:  # gc finds it
+        log.warning("what it rendered is left over", generation=run.id, exc_info=True)
 
 
 def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
@@ -63,6 +74,8 @@ def sweep_often(records: Records, workflows: Workflows, store: Store) -> None:
             try:
                 sweep(records, workflows, store)
                 pause *= max(1, len(records.workers.all()))
+            except DatabaseError as error:
+                log.warning("could not sweep", problem=str(error))
             except Exception:
                 log.exception("could not sweep")
             time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import structlog
 from prometheus_client import (
@@ -95,7 +95,15 @@ _seams = {
 }
 
 Waiting = Mapping[str, tuple[int, float]]
-"""Engine → how many generations are queued for it, and when the oldest of them was made (Unix seconds)."""
+"""Engine → how many generations are queued for it, and since when the oldest of them (Unix seconds)."""
+
+
+class Seen(NamedTuple):
+    """What the database says of the house."""
+
+    waiting: Waiting
+    num_workers: int
+    """Those that live."""
 
 
 class Seam(Protocol):
@@ -144,9 +152,18 @@ def slot() -> Iterator[None]:
         yield
 
 
-def set_slots(num: int) -> None:
-    """How many generations this worker runs at once at most."""
-    _slots.set(num)
+def open_worker(engines: Iterable[str], num_slots: int) -> None:
+    """What this worker counts is there from its start: to Prometheus, what first appears at 1 has not grown."""
+    _slots.set(num_slots)
+    for engine in engines:
+        _frames.labels(engine)
+        _ended.labels(engine, "completed", "")
+        for kind in ("caller", "world", "fault", "cancelled"):
+            _ended.labels(engine, "failed", kind)
+        for run in ("first", "again"):
+            _runs.labels(engine, run)
+    for outcome in ("delivered", "again", "given_up"):
+        _webhooks.labels(outcome)
 
 
 def set_draining() -> None:
@@ -204,37 +221,43 @@ def webhook_tried(outcome: Outcome) -> None:
 
 
 class Queues(Collector):
-    """How long the queues are, by the records, when it is asked for. Kept for `CACHE_SECONDS`.
+    """How long the queues are, and how many workers live, when it is asked for. Kept for `CACHE_SECONDS`.
 
     A database that can't be read is a figure as well (`longtake_database_up` 0), not a scrape that fails.
     """
 
-    def __init__(self, waiting: Callable[[], Waiting], *, now: Callable[[], float] = time.time) -> None:
-        self._waiting = waiting
+    def __init__(
+        self, look: Callable[[], Seen], engines: Iterable[str] = (), *, now: Callable[[], float] = time.time
+    ) -> None:
+        """`engines`: those that are shown even where nothing waits for them."""
+        self._ask = look
+        self._engines = tuple(engines)
         self._now = now
         self._reading = threading.Lock()
         self._read_at = -math.inf
-        self._found: Waiting | None = None
+        self._found: Seen | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         found, now = self._look(), self._now()
         num = GaugeMetricFamily("longtake_queued", "Generations that wait for a worker", labels=("engine",))
-        text = "How long the oldest of them has waited since it was ordered"
+        text = "How long ago the oldest of them came into its queue"
         oldest = GaugeMetricFamily("longtake_queued_oldest_seconds", text, labels=("engine",))
-        for engine, (count, since) in (found or {}).items():
-            num.add_metric((engine,), count)
-            oldest.add_metric((engine,), max(0.0, now - since) if count else 0.0)
+        if found is not None:
+            for engine, (count, since) in {**dict.fromkeys(self._engines, (0, now)), **found.waiting}.items():
+                num.add_metric((engine,), count)
+                oldest.add_metric((engine,), max(0.0, now - since))
+            yield GaugeMetricFamily("longtake_workers", "Workers that live", float(found.num_workers))
         yield from (num, oldest)
         yield GaugeMetricFamily("longtake_database_up", "1 where the records could be read", float(found is not None))
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return ()
 
-    def _look(self) -> Waiting | None:
+    def _look(self) -> Seen | None:
         with self._reading:
             if time.monotonic() - self._read_at >= CACHE_SECONDS:
                 try:
-                    self._found = self._waiting()
+                    self._found = self._ask()
                 except Exception as error:
                     log.warning("the queues can't be read", why=str(error)[:200])
                     self._found = None
@@ -254,16 +277,17 @@ __all__ = [
     "Outcome",
     "Queues",
     "Seam",
+    "Seen",
     "Waiting",
     "begun",
     "ended",
     "exposition",
     "observe_seam",
     "observe_step",
+    "open_worker",
     "read",
     "rendered",
     "set_draining",
-    "set_slots",
     "slot",
     "step",
     "step_kind",

@@ -68,23 +68,23 @@ class Making(Protocol):
     def close(self) -> None: ...
 
 
-def divided(num_frames: int, frame_rate: Fraction, seconds: Fraction | float | None) -> tuple[tuple[int, int], ...]:
-    """The pieces `[start, stop)` of so many frames; one where they last no longer than `seconds`, or that is None.
+def piece_end(start: int, num_frames: int, frame_rate: Fraction, seconds: Fraction | float | None) -> int:
+    """Where the piece that begins at `start` ends, of so many frames; at their end where what is left lasts no longer
+    than `seconds`, or that is None.
 
     None is longer than `seconds`, to the nearest frame, or than two groups of frames, whichever is more.
     Each begins where the encoder of all would set a key frame, and the last one is no shorter than a group: what looks
     back from the end, or on from the start, for a second, finds it in one piece.
     """
     most = num_frames if seconds is None else round(frame_rate * Fraction(seconds))
-    if num_frames <= most:
-        return ((0, num_frames),)
+    if num_frames - start <= most:
+        return num_frames
     group = gop_length(frame_rate)
     length = max(1, most // group) * group
-    starts = list(range(0, num_frames, length))
-    if len(starts) > 1 and num_frames - starts[-1] < group:
-        last = starts.pop()
-        starts += [last - group] if length > group else []
-    return tuple(zip(starts, [*starts[1:], num_frames], strict=True))
+    stop = start + length
+    if num_frames - stop >= group:
+        return stop
+    return stop - group if length > group and stop < num_frames else num_frames
 
 
 def make_in_pieces(
@@ -97,27 +97,27 @@ def make_in_pieces(
     take: int = 0,
     stamps: Stamps | None = None,
 ) -> Rendered:
-    """The new part, made in as many durable steps as it has pieces, and one that joins them; or in one, named `step`.
+    """The new part, made in as many durable steps as it has pieces, and one that joins them; or in one.
 
-    `part_seconds` as `divided` has it; `stamps` are all its frames'.
+    The first is named `step`, `step part 2` the next. How long each is says its kept result: whoever goes on may divide
+    the rest otherwise. `part_seconds` as `piece_end` has it; `stamps` are all its frames'.
     """
     run, outline, store = scene.run, scene.plan.outline, scene.store
-    pieces = divided(outline.num_frames, outline.format.frame_rate, part_seconds)
-    if len(pieces) == 1:
-
-        def all_at_once() -> dict[str, Any]:
-            with closing(making):
-                return making.make(run.segment(take), *pieces[0], ()).to_json()
-
-        return Rendered.from_json(do(step, all_at_once))
     done: list[Rendered] = []
+    start = 0
     with closing(making):
-        for number, piece in enumerate(pieces):
+        while start < outline.num_frames:
 
-            def one(number: int = number, piece: tuple[int, int] = piece) -> dict[str, Any]:
-                return making.make(run.part(number, take), *piece, done).to_json()
+            def one(start: int = start, number: int = len(done)) -> dict[str, Any]:
+                stop = piece_end(start, outline.num_frames, outline.format.frame_rate, part_seconds)
+                is_all = (start, stop) == (0, outline.num_frames)
+                return making.make(run.segment(take) if is_all else run.part(number, take), start, stop, done).to_json()
 
-            done.append(Rendered.from_json(do(f"{step} part {number + 1} of {len(pieces)}", one)))
+            name = f"{step} part {len(done) + 1}" if done else step
+            done.append(Rendered.from_json(do(name, one)))
+            start += done[-1].segment.num_frames
+    if len(done) == 1:
+        return done[0]
 
     def whole() -> dict[str, Any]:
         return _joined(run.segment(take), done, outline.format, stamps, store, scene.look("render")).to_json()
@@ -184,7 +184,7 @@ def encode_segment(
     publish: Publish | None = None,
     look: Look = lambda: None,
 ) -> tuple[Segment, str]:
-    """The segment, and the SHA-256 of its bytes. `look` is called while a large one is put into the store."""
+    """The segment, and the SHA-256 of its bytes. `look` is called while it is put into the store."""
     with work_file(store, key) as path:
         encoded = encode(frames, format, path, stamps, publish)
         with path.open("rb") as file:

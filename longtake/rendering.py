@@ -14,7 +14,7 @@ from tempfile import gettempdir
 
 from longtake.engines.base import Engine, Frames, Shot
 from longtake.errors import FaultError, UnknownError
-from longtake.footage import Look, Source, Tell
+from longtake.footage import Look, Source, Telling, meanwhile
 from longtake.media.colour import to_yuv
 from longtake.media.colour_fit import fit_colour
 from longtake.media.decode import read, read_all
@@ -57,16 +57,17 @@ class Rendering:
         shot, is_last = begun.shot, stop == begun.shot.num_frames
         frames = begun.mirror.watch(begun.reel.take(None if is_last else stop - start), start)
         publish = begun.live.publish if begun.live else None
-        segment, sha256 = encode_segment(key, self._scene.run.id, frames, shot.format, store, publish=publish)
+        look, owner = begun.report.tell.look, self._scene.run.id
+        segment, sha256 = encode_segment(key, owner, frames, shot.format, store, publish=publish, look=look)
         if not is_last:
             if seen := begun.mirror.seen(start, stop):
-                store.put(_seen_key(key), seen)
+                meanwhile(look, partial(store.put, _seen_key(key), seen))
             return Rendered(segment, begun.tail, begun.lead, tuple(begun.notes), None, sha256)
         self._engine_work.close()
         give_back()  # what rendering took
         for piece in done[: begun.num_done]:
             with suppress(UnknownError):  # nothing in it was looked at
-                begun.mirror.remember(store.read(_seen_key(piece.segment.key)))
+                begun.mirror.remember(meanwhile(look, partial(store.read, _seen_key(piece.segment.key))))
         reversal = begun.mirror.reversal(partial(begun.report.progress, shot.num_frames))
         again = _remarks(begun.tail, begun.lead)
         return Rendered(segment, begun.tail, begun.lead, (*begun.notes, *again), reversal, sha256)
@@ -80,11 +81,13 @@ class Rendering:
         scene, notes = self._scene, list[str]()
         run, plan, store = scene.run, scene.plan, scene.store
         spool = Spool(store.work_folder or Path(gettempdir()))
-        report = _Report(scene.tell, plan.outline.num_frames, notes, spool)
+        tell = Telling(scene.tell, "render", start / plan.outline.num_frames)
+        report = _Report(tell, plan.outline.num_frames, notes, spool)
         look, earlier = partial(report.progress, start), done[0] if done else self._earlier
         tail, lead = (earlier.tail, earlier.lead) if earlier else _encode_again(scene, look)
         give_back()  # what bringing the footage in took
-        live = Live(run, plan, tail, lead, store, [piece.segment for piece in done]) if self._live else None
+        pieces = [piece.segment for piece in done]
+        live = Live(run, plan, tail, lead, store, pieces, look=tell.look) if self._live else None
         shot = replace(_shot(scene, self._take, spool, notes, look), start=start)
         before = shot.before if shot.cell.before == "clip" else None
         after = shot.after if shot.cell.after == "clip" else None
@@ -159,7 +162,7 @@ def _end(
         remark = fit_remark(source.width, source.height, format)
         if remark and remark not in notes:
             notes.append(remark)
-        return _fitted(source, format, store)
+        return meanwhile(look, partial(_fitted, source, format, store))
     if timeline is None or context is None:
         return None
     start, stop = context
@@ -192,7 +195,7 @@ def _again(
         return None
     stamps = timeline.stamps_of(start, stop)
     frames = looking(look, read(timeline, start, stop, store.open))
-    segment = encode_segment(key, timeline.owner_of(start), frames, format, store, stamps=stamps)[0]
+    segment = encode_segment(key, timeline.owner_of(start), frames, format, store, stamps=stamps, look=look)[0]
     return replace(segment, sound=timeline.sound_of(start))
 
 
@@ -231,7 +234,7 @@ def _exactly(num_frames: int, frames: Iterator[Frames], colour: Colour) -> Itera
 class _Report:
     """The engine's one arrow back."""
 
-    tell: Tell
+    tell: Telling
     num_frames: int
     notes: list[str]
     spool: Spool

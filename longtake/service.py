@@ -161,10 +161,6 @@ class Service(Uploads):
         """How many generations of all accounts are in each state, the deleted ones too."""
         return self._records.count_by_state()
 
-    def waiting_by_engine(self) -> dict[str, tuple[int, float]]:
-        """Of each engine: how many of all accounts wait for a worker, and when the oldest was ordered."""
-        return self._records.waiting_by_engine()
-
     def cancel(self, id: str, account: str) -> Generation:
         """Takes an order back while it runs. Raises UnknownError, ConflictError where it has ended."""
         self._records.get(id, account)

@@ -22,6 +22,7 @@ FOR_CLIENTS = {"LONGTAKE_KEY"}
 EXAMPLES = {
     "database_url": "an address like postgresql://USER:PASSWORD@HOST:5432/DATABASE or sqlite:////FOLDER/FILE",
     "store_url": "an address like s3://BUCKET/PREFIX",
+    "public_url": "an address like https://video.example.com",
     "webhook_url": "an address like https://example.com/told",
     "log_format": "json, text or auto",
 }
@@ -31,7 +32,9 @@ EXAMPLES = {
 class Settings(BaseSettings):
     """Read from `LONGTAKE_…` variables; the command line goes before them."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     data: Path = Field(
         Path("longtake-data"),
@@ -56,6 +59,7 @@ class Settings(BaseSettings):
     )
     public_url: str | None = Field(
         None,
+        pattern="^https?://.+",
         description="The address that links in answers begin with; by default the one that a request came to.",
     )
     secret: str | None = Field(
@@ -108,32 +112,36 @@ class Settings(BaseSettings):
     worker_grace_seconds: float = Field(
         15.0,
         gt=0,
+        le=3600,
         description="How long a worker's lock on Postgres may be missing before others take up what it had begun. On"
         " SQLite they do so at once.",
     )
     drain_seconds: float | None = Field(
         None,
         ge=0,
+        le=86400,
         description="How long a step may go on in a worker that is told to end (SIGTERM); what is not done by then goes"
         " back to the queue. By default 25 s in `longtake worker`, and 1 s in the worker of `longtake serve`.",
     )
     part_seconds: float = Field(
         10.0,
         gt=0,
+        le=86400,
         description="A longer new part is rendered in parts of so many seconds: so much at most is rendered again where"
         " a worker dies.",
     )
     poll_seconds: float = Field(
         0.1,
-        gt=0,
+        ge=0.01,
         le=60,
-        description="How long workers wait between two looks into a queue: the longest that an order waits for a free"
-        " worker to notice it. Each look is a few statements in the database. The same in all workers.",
+        description="How long workers wait between two looks into a queue. So long at most an order, and a webhook,"
+        " waits for a free worker to notice it, and a slot stands idle between two generations. Each look is a few"
+        " statements in the database. The same in all workers.",
     )
     report_seconds: float = Field(
         0.1,
         ge=0.02,
-        le=0.9,
+        le=0.5,
         description="The time between two reports of progress while a video is made: each is a write into the database,"
         " and how a cancel comes to be noticed.",
     )

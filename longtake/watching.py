@@ -11,8 +11,8 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from longtake.errors import FaultError, StoreError, UnknownError
-from longtake.footage import Run, run_of
+from longtake.footage import Look, Run, meanwhile, run_of
 from longtake.media.fragments import Fragments, stretches
 from longtake.media.packets import ParameterSets
 from longtake.planning import Plan
@@ -35,6 +35,8 @@ PLAYABLE = ("h264", "hevc", "vp9")
 LEAST_TARGET = Fraction(2)
 MOST_SECONDS = 30
 """Of one part: it is put together in memory."""
+PATIENCE_SECONDS: Final = 20.0
+"""How long rendering waits for the store to take what can be watched: far less than for what must be kept."""
 SAME_SECONDS: Final = 1.0
 """How long it is taken for granted whether a video that is rendered can be watched."""
 MOST_ASKED: Final = 1000
@@ -54,48 +56,52 @@ class Live:
         lead: Segment | None,
         store: Store,
         done: Sequence[Segment] = (),
+        look: Look = lambda: None,
     ) -> None:
         """What is there already can be watched from now on. `tail` and `lead` are what is encoded again at the cuts,
-        `done` the pieces of the new part that are there.
+        `done` the pieces of the new part that are there. `look` is called while the store is waited for.
 
         Where an earlier run has published groups, they stay until this one has more: its frames are the same. Once
-        the store fails, nothing more of this run is published: it is rendered for whoever waits for it.
+        the store fails, or takes longer than `PATIENCE_SECONDS`, nothing more of this run is published: it is rendered
+        for whoever waits for it.
         """
-        self._run, self._store = run, store
+        self._run, self._store, self._look = run, store, look
         format, head, rest = plan.outline.format, plan.head, plan.rest
         self._shown = Timeline(format, (*(head.segments if head else ()), *((tail,) if tail else ()), *done))
         self._rest = Timeline(format, (*((lead,) if lead else ()), *(rest.segments if rest else ())))
         self._num_groups = 0
         self._published, self._is_given_up = -1, False
-        with self._until_it_fails():
-            earlier = _read(run.id, run.attempt, store)
-            self._published = earlier.shown.num_frames if earlier else -1
-            self._write()
+        self._tell(self._shown, self._look_back)
 
     def publish(self, group: bytes, num_frames: int) -> None:
-        """Raises nothing of the store's."""
+        """Raises nothing of the store's, but what `look` raises."""
         if self._is_given_up:
             return
         key = self._run.key("live", f"-{self._num_groups:05}.mp4")
-        with self._until_it_fails():
-            self._store.put(key, group)
-            self._num_groups += 1
-            self._shown += Timeline(self._shown.format, (Segment(self._run.id, key, 0, num_frames, (0,)),))
-            self._write()
+        self._num_groups += 1
+        more = Timeline(self._shown.format, (Segment(self._run.id, key, 0, num_frames, (0,)),))
+        self._tell(self._shown + more, lambda: self._store.put(key, group))
 
-    @contextmanager
-    def _until_it_fails(self) -> Iterator[None]:
+    def _tell(self, shown: Timeline, first: Callable[[], None]) -> None:
+        """Once `first` is done, `shown` can be watched. What is left alone in this may still come to its end: all that
+        the pointer names is there before it."""
+
+        def work() -> None:
+            first()
+            if shown.num_frames > self._published:
+                data = {"shown": shown.to_json(), "rest": self._rest.to_json()}
+                self._store.put(self._run.key("live", ".json"), json.dumps(data).encode())
+
         try:
-            yield
-        except StoreError as error:
+            meanwhile(self._look, work, PATIENCE_SECONDS)
+            self._shown, self._published = shown, max(self._published, shown.num_frames)
+        except (StoreError, TimeoutError) as error:
             self._is_given_up = True
             log.warning("no more of it can be watched while it is rendered", generation=self._run.id, why=str(error))
 
-    def _write(self) -> None:
-        if self._shown.num_frames > self._published:
-            self._published = self._shown.num_frames
-            data = {"shown": self._shown.to_json(), "rest": self._rest.to_json()}
-            self._store.put(self._run.key("live", ".json"), json.dumps(data).encode())
+    def _look_back(self) -> None:
+        earlier = _read(self._run.id, self._run.attempt, self._store)
+        self._published = earlier.shown.num_frames if earlier else -1
 
 
 @dataclass(frozen=True, slots=True)

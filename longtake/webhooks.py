@@ -22,7 +22,7 @@ import httpx2
 import structlog
 
 from longtake import metrics, tracing
-from longtake.errors import CallerError, DatabaseError, FetchError, OrderError
+from longtake.errors import CallerError, DatabaseError, FetchError, OrderError, UnknownError
 from longtake.fetch import FetchRules, check_url, guarded_client
 from longtake.records import Generation, Records, Webhook
 
@@ -35,6 +35,7 @@ MOST_RETRY_AFTER_SECONDS = 3600.0
 TIMEOUT_SECONDS = 15.0
 GONE = 410
 """A receiver that wants no more."""
+FORGOTTEN = "its generation was deleted long ago, and is forgotten"
 SECRET_PREFIX = "whsec_"  # noqa: S105
 
 
@@ -86,15 +87,19 @@ class Webhooks:
         webhook = self._webhooks.turn(number, turn)
         if webhook is None:
             return
-        parent = self._records.get(webhook.generation_id).trace if tracing.is_on() else None
-        about = tracing.span("webhook", parent=parent, kind="client", generation=webhook.generation_id, number=number)
-        with about:
-            self._try(webhook, number, turn)
+        try:
+            now = self._records.get(webhook.generation_id)
+        except UnknownError:  # it was sent anew later than gc keeps what was deleted
+            self._webhooks.give_up(number, turn, FORGOTTEN)
+            self._note("given_up")
+            return
+        with tracing.span("webhook", parent=now.trace, kind="client", generation=now.id, number=number):
+            self._try(webhook, now, number, turn)
 
-    def _try(self, webhook: Webhook, number: int, turn: int) -> None:
+    def _try(self, webhook: Webhook, now: Generation, number: int, turn: int) -> None:
         tracing.note(event=webhook.event, tries=webhook.tries + 1)
         try:
-            status, after = self._post(webhook)
+            status, after = self._post(webhook, now)
             tracing.note(status=status)
             problem = "" if 200 <= status < 300 else f"the receiver answered {status}"
         except OrderError as error:  # no address that may be reached: another try would end the same
@@ -127,7 +132,7 @@ class Webhooks:
         if problem:
             tracing.fail(problem)
 
-    def _post(self, webhook: Webhook) -> tuple[int, float]:
+    def _post(self, webhook: Webhook, now: Generation) -> tuple[int, float]:
         """The receiver's status, and how long it asks to be left alone. A redirect is no delivery, and is not followed.
 
         Raises FetchError, OrderError for an address that must not be reached.
@@ -136,7 +141,7 @@ class Webhooks:
         if self._tls is None:
             self._tls = httpx2.create_ssl_context()
         account = "" if webhook.url == self._house_url else webhook.account
-        body, timestamp = self.body(webhook), int(time.time())
+        body, timestamp = self._body(webhook, now), int(time.time())
         headers = {
             "content-type": "application/json",
             "webhook-id": webhook.message_id,
@@ -152,9 +157,8 @@ class Webhooks:
             seconds = float(after) if re.fullmatch(r"[0-9]{1,5}", after) else 0.0
             return answer.status_code, min(seconds, MOST_RETRY_AFTER_SECONDS)
 
-    def body(self, webhook: Webhook) -> bytes:
+    def _body(self, webhook: Webhook, now: Generation) -> bytes:
         """What is sent: the generation as it was when the event came, in the words of the protocol that it came by."""
-        now = self._records.get(webhook.generation_id)
         then = replace(
             now,
             state=webhook.event,

@@ -16,7 +16,7 @@ from longtake.edits import Editing
 from longtake.engines.base import Engine
 from longtake.errors import BucketError, CallerError, Cancelled, DatabaseError, LongtakeError, WorldError
 from longtake.fetch import Fetcher
-from longtake.footage import Footage, Run, Source, keys_of
+from longtake.footage import Footage, Run, Source, keys_of, meanwhile
 from longtake.joining import Heard, join, lay_sound, make_poster, timeline_of
 from longtake.parts import Do, Rendered, make_in_pieces
 from longtake.planning import CREDITS_PER_SECOND
@@ -132,7 +132,7 @@ class Worker:
         best = choose(takes)
         rendered = takes[best].rendered
         if len(takes) > 1:
-            do("drop", lambda: drop(takes, best, self._store))
+            do("drop", partial(meanwhile, scene.look("measure"), lambda: drop(takes, best, self._store)))
 
         # 6 sound goes on under it, where that is asked for
         lay = partial(lay_sound, scene, rendered, best)
@@ -218,7 +218,7 @@ def _tell(
         last[stage] = now
         begin, end = STAGES[stage]
         try:
-            records.report(generation.id, generation.attempt, stage, begin + (end - begin) * part)
+            records.report(generation.id, generation.attempt, stage, round(begin + (end - begin) * part, 4))
         except DatabaseError:  # it is said, and a cancel heard, when the database is back: frames are made meanwhile
             last[stage] = time.monotonic() + AWAY_SECONDS
 
@@ -248,6 +248,7 @@ def _note_begin(generation: Generation, run: Run) -> None:
     waited = None if generation.parents or run.attempt > 1 else time.time() - generation.created_at
     metrics.begun(generation.engine, run.start, waited)
     tracing.note(engine=generation.engine, wire=generation.wire)
+    log.info("begun", generation=generation.id, engine=generation.engine, attempt=run.attempt, start=run.start)
 
 
 def _matched(ends: tuple[Footage, Footage]) -> list[dict[str, Any]]:

@@ -54,14 +54,14 @@ def receiving(receiver: Receiver) -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             received = Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             status, headers = receiver.answer(received)
+            with receiver.changed:  # ahead of the answer: who has it may look
+                receiver.came.append(received)
+                receiver.changed.notify_all()
             with contextlib.suppress(ConnectionError):
                 self.send_response(status)
                 for name, value in {"content-length": "0", **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-            with receiver.changed:
-                receiver.came.append(received)
-                receiver.changed.notify_all()
 
     with listening(Handler) as address:
         receiver.address = address

@@ -59,22 +59,28 @@ class Incoming:
         """Unix seconds: so long after its last byte."""
         return max(partial.created_at, self._place.touched_at(partial.id)) + self.seconds
 
-    def is_expired(self, partial: PartialUpload) -> bool:
-        return self.expires_at(partial) < time.time()
+    def is_expired(self, partial: PartialUpload, now: float | None = None) -> bool:
+        now = time.time() if now is None else now
+        # The place is asked last: where it is a bucket, that is a request.
+        return partial.created_at + self.seconds < now and self.expires_at(partial) < now
 
     def open(self, partial: PartialUpload) -> PartialFile | None:
         """None where another has it open. Raises UnknownError where it was ended meanwhile."""
         file = self._place.open(partial.id)
-        if file is not None and self._records.find_partial(partial.id, partial.account) is None:
-            file.remove()
-            file.close()
-            raise UnknownError(f"there is no upload {partial.id}")
+        if file is None:
+            return None
+        with contextlib.ExitStack() as stack:
+            stack.callback(file.close)
+            if self._records.find_partial(partial.id, partial.account) is None:
+                file.remove()
+                raise UnknownError(f"there is no upload {partial.id}")
+            stack.pop_all()
         return file
 
     def refuse(self, partial: PartialUpload, file: PartialFile, reason: str) -> None:
         """The whole file can't be kept: its bytes go, the reason stays until it expires."""
         self._records.refuse_partial(partial.id, reason)
-        file.cut(0)
+        file.empty()
 
     def end(self, partial: PartialUpload, file: PartialFile) -> None:
         """Forgets it, and its bytes."""
@@ -89,7 +95,7 @@ class Incoming:
         found = self._place.ids()
         known = {partial.id: partial for partial in self._records.partial_uploads()}
         for partial in known.values():
-            if self.expires_at(partial) < now:
+            if self.is_expired(partial, now):
                 self._end_unless_open(partial)
         return sum(self._remove_stray(id) for id in found if id not in known)
 
@@ -97,13 +103,13 @@ class Incoming:
         with contextlib.suppress(UnknownError):
             file = self.open(partial)
             if file is not None:
-                self.end(partial, file)
-                file.close()
+                with contextlib.closing(file):
+                    self.end(partial, file)
 
     def _remove_stray(self, id: str) -> bool:
         file = self._place.open(id)
         if file is None:
             return False
-        file.remove()
-        file.close()
+        with contextlib.closing(file):
+            file.remove()
         return True

@@ -2,7 +2,7 @@
 
 What is there are the bytes that pieces cover from the first on without a gap, and nothing else says so. No lock is
 needed for that: two requests that bring the same bytes at once, to two fronts, leave two pieces of which either will
-do, and a piece that was told to the client as there stays whatever another request does. A piece is made on this
+do, and no request takes away what another brought, until the whole is kept, refused or ended. A piece is made on this
 machine's disk, and becomes an object when it is large enough, or the request ends, however it ends. A `kill -9` loses
 what is on the disk then, less than one piece, and no client was told of it.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from longtake.errors import StoreError, UnknownError
-from longtake.incoming.partial import ID, PartialFile
+from longtake.incoming.partial import ID, PartialFile, told
 from longtake.store import Listed, Store
 
 if TYPE_CHECKING:
@@ -47,20 +47,23 @@ class BucketFile(PartialFile):
         assert store.work_folder
         self._store, self._id = store, id
         self._piece = store.work_folder / f"piece-{uuid.uuid4().hex}"
-        self._descriptor = _opened(self._piece)
+        self._descriptor: int | None = None
+        """Of the piece under way, while there is one."""
+        self._own: list[tuple[int, str]] = []
+        """The pieces that were made here, one behind the other: where each starts, and its key."""
         self._is_distrusted = False
         self.size = self._kept = _size(self._pieces())
         """Of which so many bytes are in the bucket."""
 
     def write(self, data: Buffer) -> None:
         view = memoryview(data).cast("B")
-        while view:
-            try:
+        with told():
+            if self._descriptor is None:
+                self._descriptor = os.open(self._piece, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            while view:
                 written = os.pwrite(self._descriptor, view, self.size - self._kept)
-            except OSError as error:
-                raise StoreError(f"could not keep what came: {error.strerror}", retryable=True) from error
-            self.size += written
-            view = view[written:]
+                self.size += written
+                view = view[written:]
         if self.size - self._kept >= PIECE_BYTES and not self._is_distrusted:
             self._keep()
 
@@ -78,16 +81,21 @@ class BucketFile(PartialFile):
         self.trust()
 
     def cut(self, size: int) -> None:
-        if size < self._kept:
-            for piece in self._pieces():
-                if piece.stop > size:
-                    self._store.delete(piece.key)
-            self._kept = _size(self._pieces())
+        """A piece goes as a whole: of one that starts before `size` the first bytes are to come again."""
+        while self._own and self._kept > size:
+            start, key = self._own[-1]
+            self._store.delete(key)
+            self._own.pop()
+            self.size = self._kept = start
         self.size = max(self._kept, min(size, self.size))
 
-    def remove(self) -> None:
+    def empty(self) -> None:
         self._store.delete_under(f"{_PIECES}/{self._id}")
+        self._own.clear()
         self.size = self._kept = 0
+
+    def remove(self) -> None:
+        self.empty()
 
     @contextmanager
     def whole(self) -> Iterator[Path]:
@@ -103,30 +111,31 @@ class BucketFile(PartialFile):
         pieces = self._pieces()
         if _size(pieces) < self.size:
             raise self._gone()
-        try:
-            with path.open("wb") as file, ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
-                for _ in pool.map(lambda piece: self._fetch(piece, file.fileno()), pieces):
-                    pass
-        except OSError as error:
-            raise StoreError(f"could not put together what came: {error.strerror}", retryable=True) from error
+        message = "could not put together what came"
+        with told(message), path.open("wb") as file, ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
+            for _ in pool.map(lambda piece: self._fetch(piece, file.fileno()), pieces):
+                pass
 
     def _gone(self) -> StoreError:
         return StoreError(f"upload {self._id} is being finished or ended elsewhere", retryable=True)
 
     def close(self) -> None:
-        os.close(self._descriptor)
-        self._piece.unlink(missing_ok=True)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._piece.unlink(missing_ok=True)
 
     def _keep(self) -> None:
         """Makes an object of what is on the disk."""
-        if self.size == self._kept:
+        if self._descriptor is None or self.size == self._kept:
             return
         key = f"{_PIECES}/{self._id}/{self._kept:015}-{self.size:015}-{uuid.uuid4().hex}"
-        os.ftruncate(self._descriptor, self.size - self._kept)
+        with told():
+            os.ftruncate(self._descriptor, self.size - self._kept)
         self._store.put_file(key, self._piece)
+        self._own.append((self._kept, key))
         self._kept = self.size
-        os.close(self._descriptor)
-        self._descriptor = _opened(self._piece)
+        self.close()  # it is the object's now, or gone: the next byte begins another
 
     def _fetch(self, piece: Piece, descriptor: int) -> None:
         place = piece.start
@@ -180,10 +189,6 @@ def _chain(listed: Iterable[Listed]) -> list[Piece]:
 
 def _size(pieces: list[Piece]) -> int:
     return pieces[-1].stop if pieces else 0
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
 
 def _checked(id: str) -> str:

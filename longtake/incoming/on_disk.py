@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longtake.errors import StoreError, UnknownError
-from longtake.incoming.partial import ID, PartialFile
+from longtake.errors import UnknownError
+from longtake.incoming.partial import ID, PartialFile, told
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -34,31 +34,32 @@ class DiskFile(PartialFile):
     @classmethod
     def open(cls, path: Path) -> DiskFile | None:
         """Makes it where it is missing. None where another request, of any process, has it open."""
-        with _told():
+        with told(), contextlib.ExitStack() as stack:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                os.close(descriptor)
                 return None
             file = cls(path, descriptor)
             file.roll_back()
+            stack.pop_all()
             return file
 
     def write(self, data: Buffer) -> None:
         view = memoryview(data).cast("B")
-        with _told():
+        with told():
             while view:
                 written = os.pwrite(self._descriptor, view, self.size)
                 self.size += written
                 view = view[written:]
 
     def distrust(self) -> None:
-        with _told():
+        with told():
             self._marker.write_text(str(self.size))
 
     def trust(self) -> None:
-        with _told():
+        with told():
             os.fsync(self._descriptor)
             self._marker.unlink(missing_ok=True)
 
@@ -69,9 +70,12 @@ class DiskFile(PartialFile):
             self._marker.unlink(missing_ok=True)
 
     def cut(self, size: int) -> None:
-        with _told():
+        with told():
             self.size = min(size, self.size)
             os.ftruncate(self._descriptor, self.size)
+
+    def empty(self) -> None:
+        self.cut(0)
 
     def remove(self) -> None:
         """From the disk; its lock stays until `close`."""
@@ -82,7 +86,7 @@ class DiskFile(PartialFile):
     def whole(self) -> Iterator[Path]:
         """Another name of the same bytes."""
         path = self.path.with_suffix(".whole")
-        with _told():
+        with told():
             path.unlink(missing_ok=True)
             try:
                 os.link(self.path, path)
@@ -140,11 +144,3 @@ def _checked_size(marker: Path) -> int | None:
     except FileNotFoundError:
         return None
     return int(text) if text.isdigit() else None
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"could not keep what came: {error.strerror}", retryable=True) from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from longtake.errors import StoreError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -39,7 +41,11 @@ class PartialFile(ABC):
 
     @abstractmethod
     def cut(self, size: int) -> None:
-        """Keeps the first `size` bytes."""
+        """Takes away what was written, since it was opened, beyond `size` bytes; some before that may go too."""
+
+    @abstractmethod
+    def empty(self) -> None:
+        """Takes away all of its bytes, whoever brought them; it stays open."""
 
     @abstractmethod
     def remove(self) -> None:
@@ -70,3 +76,12 @@ class Place(Protocol):
 
     def sweep(self) -> None:
         """Removes what processes that died had in hand."""
+
+
+@contextmanager
+def told(message: str = "could not keep what came") -> Iterator[None]:
+    """Turns what this machine's disk raises into StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{message}: {error.strerror}", retryable=True) from error

@@ -1,16 +1,16 @@
 """Generations, uploads, keys and events: SQLAlchemy Core on SQLite or Postgres."""
 
 from longtake.records.changes import Change, Changes
-from longtake.records.database import is_postgres, migrate, open_database
+from longtake.records.database import migrate, open_database
 from longtake.records.generation import FailureKind, Generation, Result, State, Turn
 from longtake.records.generations import Records
 from longtake.records.kept import kept_secret
 from longtake.records.keys import Key, Keys
 from longtake.records.limits import NO_LIMITS, Limits, Usage
 from longtake.records.moving import Enqueue
+from longtake.records.rates import count_request, seconds_ahead
 from longtake.records.repeats import Create
 from longtake.records.seen import Running
-from longtake.records.turns import ahead, take_turn
 from longtake.records.uploads import PartialUpload, Upload
 from longtake.records.webhooks import EnqueueWebhook, Webhook, WebhookRecords, WebhookState
 from longtake.records.workers import WorkerRecords, WorkerRow
@@ -40,10 +40,9 @@ __all__ = [
     "WebhookState",
     "WorkerRecords",
     "WorkerRow",
-    "ahead",
-    "is_postgres",
+    "count_request",
     "kept_secret",
     "migrate",
     "open_database",
-    "take_turn",
+    "seconds_ahead",
 ]

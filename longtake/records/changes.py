@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from longtake.dialects import read_only
 from longtake.errors import DatabaseError
-from longtake.records.database import RETRY_SECONDS, read_only
+from longtake.records.database import RETRY_SECONDS
 from longtake.records.events import CHANNEL
 from longtake.records.tables import events
 

@@ -12,37 +12,35 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from longtake.errors import CallerError, DatabaseError
+from longtake.dialects import Keepalives, address_of, is_postgres, session_options
+from longtake.errors import DatabaseError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 CONNECTIONS = 8
 """To Postgres, that a process keeps open."""
 MOST_CONNECTIONS = 40
 """More than the threads of a front or a worker that speak to the database at once: none waits for another's."""
+POOL_SECONDS = 30.0
+"""How long to wait for one of them, where all are taken."""
 RETRY_SECONDS = 1.0
 """When to try again where the database is away."""
+KEEPALIVES = Keepalives(10, 5, 3, 20_000)
 SESSION = {
     # A process that is frozen inside a transaction loses it before those who wait for its locks give up.
     "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "20s",
     "statement_timeout": "30s",
     # The same for one whose machine is gone: the server notices by itself.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
+    **KEEPALIVES.of_server(),
 }
 """What a session on Postgres is opened with."""
 CONNECT = {
     "application_name": "longtake",
     "connect_timeout": 10,
     "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
+    **KEEPALIVES.of_client(),
     "target_session_attrs": "read-write",  # of several hosts the one that is no standby
 }
 """How a client connects (libpq's words), where its URL says nothing else."""
@@ -56,6 +54,17 @@ MIGRATIONS = "(migrations)"
 """No account's name: what stands for one among the locks while tables are changed."""
 
 
+class Pool(sa.QueuePool):
+    """Where all its connections are taken for too long, the database is too busy. No `handle_error` hears of it."""
+
+    def connect(self) -> sa.PoolProxiedConnection:
+        """Raises DatabaseError."""
+        try:
+            return super().connect()
+        except sa.exc.TimeoutError as error:
+            raise _too_busy() from error
+
+
 def open_database(url: str) -> sa.Engine:
     """An engine for `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE` (psycopg 3).
 
@@ -64,28 +73,13 @@ def open_database(url: str) -> sa.Engine:
     """
     if is_postgres(url):
         return _open_postgres(url)
-    engine = sa.create_engine(url, hide_parameters=True)
-    if engine.dialect.name == "sqlite":
-        # A deferred transaction that reads first and writes later fails with "database is locked" as soon as two
-        # processes do so at once, whatever the timeout; so all take the lock first, but for those that only read.
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-        sa.event.listen(engine, "handle_error", _away)
+    engine = sa.create_engine(address_of(url), hide_parameters=True, poolclass=Pool, pool_timeout=POOL_SECONDS)
+    # A deferred transaction that reads first and writes later fails with "database is locked" as soon as two
+    # processes do so at once, whatever the timeout; so all take the lock first, but for those that only read.
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "handle_error", _away)
     return engine
-
-
-def is_postgres(url: str) -> bool:
-    return url.startswith(POSTGRES)
-
-
-def read_only(engine: sa.Engine) -> sa.Engine:
-    """The same engine for transactions that only read.
-
-    On SQLite they never wait for a writer. On Postgres each statement is its own transaction, and one round trip.
-    """
-    if engine.dialect.name == "sqlite":
-        return engine.execution_options(read_only=True)
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def lock_account(connection: sa.Connection, account: str) -> None:
@@ -148,27 +142,6 @@ def lacks_tables(error: Exception) -> bool:
     return getattr(cause, "sqlstate", None) in UNDEFINED
 
 
-def postgres_address(url: str) -> sa.URL:
-    """The address in its parts, with psycopg's name as the driver. Raises CallerError, which tells no password."""
-    from psycopg import pq  # loads libpq, which SQLite needs not
-
-    field = "LONGTAKE_DATABASE_URL"
-    example = "one looks like postgresql://USER:PASSWORD@HOST:5432/DATABASE"
-    try:
-        address = sa.make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
-    except (ValueError, sa.exc.ArgumentError):  # whose texts may hold a password
-        raise CallerError(
-            f"{field}: postgresql://… is no address of a database, its port is no number; {example}", field=field
-        ) from None
-    if "@" in (address.host or ""):
-        raise CallerError(f"{field}: an @ in the password is to be written %40; {example}", field=field)
-    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    for name in address.query:
-        if name not in known:
-            raise CallerError(f"{field}: Postgres knows no option {name!r}; {example}", field=field)
-    return address
-
-
 def migrate(engine: sa.Engine) -> None:
     """Brings our tables up to date. Safe to call from several processes at once."""
     # alembic costs a quarter of a second to import: only what opens a database for the first time pays it.
@@ -189,16 +162,16 @@ def migrate(engine: sa.Engine) -> None:
 
 def _open_postgres(url: str) -> sa.Engine:
     """READ COMMITTED: what checks several rows before it writes takes `lock_account` first."""
-    address = postgres_address(url)
-    given = address.query.get("options", "")
-    ours = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
-    options = f"{ours} {given if isinstance(given, str) else ' '.join(given)}".rstrip()
+    address = address_of(url)
+    options = session_options(address, SESSION)
     connect = {name: value for name, value in CONNECT.items() if name not in address.query}
     engine = sa.create_engine(
         address,
         connect_args={**connect, "options": options},
         hide_parameters=True,
         isolation_level="READ COMMITTED",
+        poolclass=Pool,
+        pool_timeout=POOL_SECONDS,
         pool_size=CONNECTIONS,
         max_overflow=MOST_CONNECTIONS - CONNECTIONS,
         pool_use_lifo=True,
@@ -231,6 +204,10 @@ def _away(context: sa.engine.ExceptionContext) -> DatabaseError | None:
         is_away = isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError)
     if not is_away and not context.is_disconnect:
         return None
+    return _too_busy()
+
+
+def _too_busy() -> DatabaseError:
     return DatabaseError("the database is away or too busy", retryable=True, retry_after_seconds=RETRY_SECONDS)
 
 

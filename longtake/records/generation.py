@@ -59,7 +59,7 @@ class Result:
     converted: tuple[str, ...] = ()
     """What of the videos that were brought along could not be kept as it was."""
     sound: dict[str, Any] | None = None
-    """What is under the new part, as `rendering.Heard.figures` gives it; None in results from before there was any."""
+    """What is under the new part, as `joining.Heard.figures` gives it; None in results from before there was any."""
 
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -10,8 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from longtake.dialects import read_only
 from longtake.errors import AuthError, UnknownError
-from longtake.records.database import insert, lock_account, read_only
+from longtake.records.database import insert, lock_account
 from longtake.records.limits import NO_LIMITS, Limits, Usage, usage
 from longtake.records.tables import keys
 

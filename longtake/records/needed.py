@@ -26,8 +26,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from longtake.errors import ConflictError
-from longtake.records.database import read_only
+from longtake.dialects import read_only
+from longtake.errors import ConflictError, DatabaseError
 from longtake.records.generation import UNENDED
 from longtake.records.repeats import KEPT_SECONDS
 from longtake.records.seen import past
@@ -74,7 +74,10 @@ class Needs:
                 try:
                     yield
                 finally:
-                    connection.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK)))
+                    try:
+                        connection.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK)))
+                    except DatabaseError:  # what was done is to be told all the same; the lock ends with the connection
+                        connection.invalidate()
             return
         with Path(f"{self._engine.url.database}.gc").open("w") as file:
             try:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from longtake.records.generation import UNENDED
+from longtake.records.rates import MINUTE_SECONDS
 from longtake.records.tables import events, generations, parents
 
 FORGOTTEN_AT_ONCE = 500
 """Generations whose events go in one transaction: others write between two of them."""
-MINUTE_SECONDS = 60.0
 HOUR_SECONDS = 3600.0
 
 
@@ -41,12 +41,20 @@ class SeenRecords:
             rows = connection.execute(query.where(generations.c.state.in_(UNENDED), ~_waits()))
             return [(id, attempt) for id, attempt in rows]
 
-    def waiting_by_engine(self) -> dict[str, tuple[int, float]]:
-        """Of each engine: how many are queued that wait for no parent, and when the oldest was asked for."""
+    def waiting_by_engine(self, in_hand: Collection[str]) -> dict[str, tuple[int, float]]:
+        """Of each engine: how many wait for a worker, and since when the oldest of them (Unix seconds).
+
+        They are queued and wait for no parent, or were begun and are of none of the ids that workers have `in_hand`.
+        """
         columns = generations.c.engine, sa.func.count(), sa.func.min(generations.c.ordered_at)
         query = sa.select(*columns).where(generations.c.state == "queued", ~_waits()).group_by(generations.c.engine)
         with self._reader.begin() as connection:
-            return {engine: (count, oldest) for engine, count, oldest in connection.execute(query)}
+            waiting = {engine: (count, oldest) for engine, count, oldest in connection.execute(query)}
+        for one in self.running():
+            if one.id not in in_hand:
+                count, oldest = waiting.get(one.engine, (0, one.started_at))
+                waiting[one.engine] = count + 1, min(oldest, one.started_at)
+        return waiting
 
     def running(self) -> list[Running]:
         """What is being rendered now, the longest first."""

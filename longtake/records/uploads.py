@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from longtake.dialects import read_only
 from longtake.errors import ConflictError, UnknownError
 from longtake.planning import Extent
-from longtake.records.database import insert, lock_account, patiently, read_only
+from longtake.records.database import insert, lock_account, patiently
 from longtake.records.tables import partial_uploads, uploads
 from longtake.video import VideoFormat
 

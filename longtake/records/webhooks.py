@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from longtake.dialects import read_only
 from longtake.errors import UnknownError
-from longtake.records.database import lock_account_of, read_only
+from longtake.records.database import lock_account_of
 from longtake.records.generation import State
 from longtake.records.tables import webhooks
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
-from longtake.records.database import insert, read_only
+from longtake.dialects import read_only
+from longtake.records.database import insert
 from longtake.records.tables import workers
 
 

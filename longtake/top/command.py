@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import select
 import sys
 import time
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 REFRESH_SECONDS: Final = 1.0
 PIPE_COLUMNS: Final = 140
 ALL_LINES: Final = 1_000_000
-QUIT: Final = ("q", "Q", "\x03")
+QUIT: Final = frozenset(b"qQ\x03")
+_SEQUENCE: Final = re.compile(rb"\x1b(?:\[\[[@-~]|\[[0-?]*[ -/]*[@-Z\\-~]|O[0-?]*[@-~])")
+"""Of a key that is no character (ECMA-48, 5.4; xterm's SS3; `[[` is the Linux console's)."""
+_BEGUN: Final = re.compile(rb"\x1b(?:\[\[|\[[0-?]*[ -/]*|O[0-?]*)?\Z")
 
 
 @click.command()
@@ -60,12 +65,11 @@ def _address(data: Path | None) -> tuple[str, str]:
 
 def _name(url: str) -> str:
     """Where the database is: kind, host, port and name, and nothing that is secret. Raises CallerError."""
-    from longtake.records import is_postgres
-    from longtake.records.database import postgres_address
+    from longtake.dialects import address_of, is_postgres
 
     if not is_postgres(url):
         return url
-    address = postgres_address(url)
+    address = address_of(url)
     host = f"[{address.host}]" if ":" in (address.host or "") else address.host or ""
     return f"postgresql://{host}{f':{address.port}' if address.port else ''}/{address.database or ''}"
 
@@ -87,12 +91,12 @@ def _watch(look: Callable[[], Overview], name: str) -> None:
     from longtake.top.drawing import drawn
 
     seen, console = look(), Console()
-    with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
+    with _keys() as leaves, Live(console=console, screen=True, auto_refresh=False) as live:
         hint = "q leaves"
         while True:
             size = console.size
             live.update(drawn(seen, width=size.width, height=size.height, source=name, hint=hint), refresh=True)
-            if pressed(REFRESH_SECONDS) in QUIT:
+            if leaves(REFRESH_SECONDS):
                 return
             try:
                 seen, hint = look(), "q leaves"
@@ -101,13 +105,13 @@ def _watch(look: Callable[[], Overview], name: str) -> None:
 
 
 @contextmanager
-def _keys() -> Iterator[Callable[[float], str]]:
-    """Waits so many seconds for a key, and gives it; empty where none was pressed."""
+def _keys() -> Iterator[Callable[[float], bool]]:
+    """Waits so many seconds, or until q is pressed or the terminal is gone: whether it was."""
     if not sys.stdin.isatty():
 
-        def wait(seconds: float) -> str:
+        def wait(seconds: float) -> bool:
             time.sleep(seconds)
-            return ""
+            return False
 
         yield wait
         return
@@ -117,17 +121,29 @@ def _keys() -> Iterator[Callable[[float], str]]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
 
-    def key(seconds: float) -> str:
-        ready, _, _ = select.select([descriptor], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+    def leaves(seconds: float) -> bool:
+        until, rest = time.monotonic() + seconds, b""
+        while (left := until - time.monotonic()) > 0 and select.select([descriptor], [], [], left)[0]:
+            data = os.read(descriptor, 1024)  # what sys.stdin buffers, select knows nothing of
+            typed, rest = _typed(rest + data)
+            if not data or not QUIT.isdisjoint(typed):
+                return True
+        return False
 
     try:
         tty.setcbreak(descriptor)
-        yield key
+        yield leaves
     except KeyboardInterrupt:
         pass
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _typed(data: bytes) -> tuple[bytes, bytes]:
+    """The characters that were typed, and what is the beginning of a key that is none."""
+    typed = _SEQUENCE.sub(b"", data)
+    begun = _BEGUN.search(typed)
+    return (typed[: begun.start()], begun[0]) if begun else (typed, b"")
 
 
 __all__ = ["top"]

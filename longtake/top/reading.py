@@ -11,7 +11,7 @@ from longtake.records import Records, open_database
 from longtake.records.database import lacks_tables
 from longtake.top.overview import Overview, overview
 from longtake.workflows import locks_of
-from longtake.workflows.recovery import running
+from longtake.workflows.recovery import in_hand
 
 
 class Looker:
@@ -29,13 +29,13 @@ class Looker:
     def look(self) -> Overview:
         """Raises WorldError, which says why."""
         try:
-            now, workers = time.time(), self._records.workers.all()
+            now, workers, runs = time.time(), self._records.workers.all(), in_hand(self._database)
             return overview(
                 now,
                 workers,
                 self._locks.held([one.id for one in workers]),
-                self._runs(),
-                self._records.waiting_by_engine(),
+                runs,
+                self._records.waiting_by_engine(runs),
                 self._records.running(),
                 self._records.ended_lately(now),
             )
@@ -46,15 +46,6 @@ class Looker:
                 raise WorldError("the database has no tables of this version: longtake serve makes them") from error
             why = str(getattr(error, "orig", None) or error).partition("\n")[0]
             raise WorldError(f"the database can't be read: {why}", retryable=True) from error
-
-    def _runs(self) -> dict[str, tuple[int, str]]:
-        """Generation id → its attempt, and the worker that runs it."""
-        runs = {}
-        for run in running(self._database):
-            id, _, attempt = run.workflow_id.rpartition(".")
-            if not id.startswith("webhook."):
-                runs[id] = int(attempt), run.executor
-        return runs
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from longtake.errors import (
 )
 from longtake.fetch import Fetcher, is_data_url
 from longtake.incoming import PartialFile
+from longtake.metrics import Seen
 from longtake.orders import Order
 from longtake.records import Changes, Create, Generation, Key, Keys, PartialUpload, Upload
 from longtake.service import Service
@@ -64,6 +65,8 @@ class Front:
     store: Store
     links: Links
     fetcher: Fetcher
+    look: Callable[[], Seen] = lambda: Seen({}, 0)
+    """What `/metrics` shows of queues and workers."""
     public_url: str | None = None
     """Where clients reach us, if not where they say they do (the Host header)."""
     max_upload_bytes: int = 2 << 30

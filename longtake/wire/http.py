@@ -78,7 +78,7 @@ def build(front: Front) -> FastAPI:
     )
     app.state.drain = door.drain
     metrics = Metrics(front.service.count_by_state, lambda: door.waiting.num_waiting)
-    metrics.registry.register(Queues(front.service.waiting_by_engine))
+    metrics.registry.register(Queues(front.look, sorted(set(front.service.models.values()))))
     app.add_middleware(Access, metrics=metrics)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _no_route)

@@ -10,8 +10,8 @@ import anyio.to_thread
 
 from longtake.errors import LimitError
 from longtake.records import Key
+from longtake.records.rates import MINUTE_SECONDS
 
-MINUTE_SECONDS = 60.0
 MOST_KEYS = 10_000
 
 
@@ -71,14 +71,14 @@ class SharedRates(Rates):
 
     def __init__(
         self,
-        take_turn: Callable[[str, int, float], float],
-        ahead: Callable[[str, float], float],
+        count_request: Callable[[str, int, float], float],
+        seconds_ahead: Callable[[str, float], float],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`records.take_turn` and `records.ahead` on that database: both block."""
+        """`records.count_request` and `records.seconds_ahead` on that database: both block."""
         super().__init__(clock)
-        self._take_turn = take_turn
-        self._ahead_of = ahead
+        self._count_request = count_request
+        self._seconds_ahead = seconds_ahead
 
     async def count(self, key: Key) -> None:
         if key.limits.requests_per_minute is not None:
@@ -88,7 +88,7 @@ class SharedRates(Rates):
         return await anyio.to_thread.run_sync(self.left, key)
 
     def _take(self, key_id: str, rate: int, now: float) -> float:
-        return self._take_turn(key_id, rate, now)
+        return self._count_request(key_id, rate, now)
 
     def _ahead(self, key_id: str, now: float) -> float:
-        return self._ahead_of(key_id, now)
+        return self._seconds_ahead(key_id, now)

@@ -56,6 +56,10 @@ class Interrupted(BaseException):
     """This run ends here and is not over: another begins where its last finished step was."""
 
 
+class NotAlone(Interrupted):
+    """Two workers have died in this step, or in what ran beside it: its last try disturbs no others, nor they it."""
+
+
 class Executor:
     """Runs generations in this process. One for a process: DBOS allows no more."""
 
@@ -82,13 +86,14 @@ class Executor:
         self.id = worker_id()
         self._database = database
         self._queues = [names.queue_of(engine) for engine in engines]
-        self._engines = tuple(engines)
+        self.engines = tuple(engines)
         self._book, self._poll_seconds = book, poll_seconds
         self._unbegun: dict[Token, int] = {}
         self._let_go: set[Token] = set()
         self._workflows = Workflows(url)
-        self.slots = Slots(concurrency, self._queues)
         self._watch = Watch(self.id, locks, self._busy, self._bury, grace_seconds=grace_seconds)
+        # While its lock is away, others think it dead: what it took they would take from it, and count a death.
+        self.slots = Slots(concurrency, self._queues, lambda: self._watch.unready() is None)
         config: DBOSConfig = {
             "name": NAME,
             "system_database_url": names.database_address(url),
@@ -113,12 +118,14 @@ class Executor:
 
     def start(self) -> None:
         """Takes up what dead ones have left, and what is queued, from now on."""
-        self._workflows.open_queues(self._engines, self._poll_seconds)
+        self._workflows.open_queues(self.engines, self._poll_seconds)
         self._watch.hold()
         if self._book:
             self._book.add(self.id)
         DBOS.listen_queues([*self._queues, WEBHOOK_QUEUE])
         DBOS.launch()
+        if not self.slots.lead_dbos:
+            raise FaultError("this release of DBOS can't be led: it would take more than there are slots")
         self._watch.start()
 
     def unready(self) -> str | None:
@@ -176,6 +183,15 @@ class Executor:
         self.slots.end(token)
         self._let_go.add(token)
 
+    def hand_over(self, token: Token) -> None:
+        """Gives this run's workflow back at once: whatever becomes of this process, it has not died with it."""
+        try:
+            hand_back(self._database, self.id, [token])
+        except DatabaseError:
+            self.let_go(token)
+        else:
+            self.slots.end(token)
+
     def _bury(self, dead: Collection[str]) -> None:
         num_runs = sum(run.executor in dead for run in running(self._database))
         recover(self._database, dead)
@@ -219,11 +235,15 @@ class _Owned:
         So a step knows how many have died since the one before it was done. DBOS counts them for the whole workflow,
         and would give up a long one that was merely interrupted often.
         """
-        self._executor.slots.park(self._token)
+        slots = self._executor.slots
+        slots.park(self._token)
 
         def first() -> tuple[int, T]:
-            if self._lives - self._last >= MOST_DEATHS:
+            num_deaths = self._lives - self._last
+            if num_deaths >= MOST_DEATHS:
                 raise FaultError(f"{MOST_DEATHS} workers died while they tried to {name}")
+            if num_deaths == MOST_DEATHS - 1 and not slots.alone(self._token):
+                raise NotAlone
             try:
                 return self._lives, function()
             except DatabaseError as error:
@@ -235,15 +255,21 @@ class _Owned:
 
         try:
             self._last, value = DBOS.run_step({"name": name}, first)
-        except sa.exc.DBAPIError as error:
+        except sa.exc.SQLAlchemyError as error:
             if is_away(error):
                 raise Interrupted from error
             raise
+        finally:
+            slots.together(self._token)
         return value
 
     def _leave(self, error: BaseException | None) -> None:
         """What the database's or the store's being away has ended begins again, by anybody, once it is back."""
         executor, token = self._executor, self._token
+        if isinstance(error, NotAlone):
+            log.warning("its last try waits until nothing else runs beside it", workflow=token.workflow_id)
+            executor.hand_over(token)
+            raise Interrupted from error
         if error is not None and (isinstance(error, Interrupted) or is_away(error)):
             why = "the store" if isinstance(error.__cause__, StoreError) else "the database"
             log.warning(f"interrupted: {why} was away", workflow=token.workflow_id)

@@ -21,6 +21,7 @@ from typing import IO, Protocol
 
 import structlog
 
+from longtake.dialects import is_postgres
 from longtake.workflows import names
 
 log = structlog.get_logger("longtake.workflows")
@@ -62,7 +63,7 @@ def worker_id() -> str:
 
 def locks_of(url: str, folder: Path | None = None) -> Locks:
     """For a database on Postgres its own locks; beside a SQLite file those on files, in `folder` where it is given."""
-    if names.is_postgres(url):
+    if is_postgres(url):
         return PostgresLocks(names.database_address(url))
     return FileLocks(folder or beside(url))
 

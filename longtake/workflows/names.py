@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 
-import sqlalchemy as sa
-
-from longtake.errors import CallerError, FaultError
+from longtake.dialects import Keepalives, address_of, is_postgres, session_options
+from longtake.errors import FaultError
 
 NAME = "longtake"
 WORKFLOW = "generation"
 WEBHOOK_WORKFLOW = "webhook"
 WEBHOOK_QUEUE = "webhooks"
-VERSION = "5"
+VERSION = "6"
 """Names the order of steps, and what planning makes of an order. Raised when either changes: what an older version has
 begun is begun anew, by the sweep, for kept results of one plan do not fit another."""
-SESSION = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3 -c tcp_user_timeout=14000"
+KEEPALIVES = Keepalives(5, 3, 3, 14_000)
+SESSION = KEEPALIVES.of_server() | {"tcp_user_timeout": str(KEEPALIVES.unacknowledged_milliseconds)}
 """So the server notices within 14 s that a machine has vanished, and drops the locks that were held from there. It does
 not probe as long as something that it sent is not acknowledged: then the last of these counts."""
 LEAST_PRIORITY = 10
@@ -52,25 +52,11 @@ def database_address(url: str) -> str:
 
     For Postgres with what lets both sides notice that the other is gone. Raises CallerError.
     """
-    try:
-        address = sa.make_url(url.replace("postgres://", "postgresql://", 1))
-    except (ValueError, sa.exc.ArgumentError):
-        raise CallerError("the address of the database must be postgresql://… or sqlite:///…") from None
-    kind = address.get_backend_name()
-    if kind not in ("postgresql", "sqlite"):
-        raise CallerError(f"the database must be postgresql://… or sqlite:///…, got {kind}://…")
-    if not address.database:
-        raise CallerError(f"the address of the database must name the database: {kind}://…/NAME")
-    if kind == "sqlite":
+    address = address_of(url)
+    if not is_postgres(url):
         return url
-    given = address.query.get("options", "")
-    options = f"{SESSION} {given if isinstance(given, str) else ' '.join(given)}".rstrip()
-    ours = {"connect_timeout": "10", "keepalives_idle": "5", "keepalives_interval": "3", "keepalives_count": "3"}
-    query = {**ours, "tcp_user_timeout": "14000", **address.query, "options": options}
+    ours = {"connect_timeout": "10"} | {name: str(value) for name, value in KEEPALIVES.of_client().items()}
+    query = {**ours, **address.query, "options": session_options(address, SESSION)}
     text = address.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
     place, _, asked = text.partition("?")
     return f"{place}?{asked.replace('+', '%20')}"  # libpq reads no plus as a space
-
-
-def is_postgres(url: str) -> bool:
-    return sa.make_url(url).get_backend_name() == "postgresql"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from dbos import DBOS
 
+from longtake.dialects import read_only
 from longtake.workflows import names
 from longtake.workflows.slots import Token
 
@@ -66,8 +67,18 @@ def running(database: sa.Engine) -> list[Running]:
     query = sa.select(table.c.workflow_uuid, table.c.executor_id, table.c.owner_xid).where(
         table.c.status == "PENDING", table.c.application_version == names.VERSION
     )
-    with _reading(database).connect() as connection:
+    with read_only(database).connect() as connection:
         return [Running(*row) for row in connection.execute(query)]
+
+
+def in_hand(database: sa.Engine) -> dict[str, tuple[int, str]]:
+    """Generation id → the attempt at it that runs, and the worker that runs it."""
+    runs = {}
+    for run in running(database):
+        id, _, attempt = run.workflow_id.rpartition(".")
+        if not id.startswith("webhook."):
+            runs[id] = int(attempt), run.executor
+    return runs
 
 
 def starts(database: sa.Engine, workflow_id: str, owner: str) -> tuple[int, int] | None:
@@ -79,7 +90,7 @@ def starts(database: sa.Engine, workflow_id: str, owner: str) -> tuple[int, int]
     query = sa.select(table.c.recovery_attempts, table.c.attributes).where(
         table.c.workflow_uuid == workflow_id, table.c.owner_xid == owner
     )
-    with _reading(database).connect() as connection:
+    with read_only(database).connect() as connection:
         row = connection.execute(query).one_or_none()
     if row is None:
         return None
@@ -125,13 +136,6 @@ def _one_more(dialect: sa.Dialect, attributes: sa.ColumnElement[Any]) -> sa.Text
         f" || jsonb_build_object('{name}',"
         f" coalesce(CAST({attributes.name} ->> '{name}' AS int), 0) + 1)"
     )
-
-
-def _reading(database: sa.Engine) -> sa.Engine:
-    """Without a lock on SQLite; on Postgres in one round trip."""
-    if database.dialect.name == "sqlite":
-        return database.execution_options(read_only=True)
-    return database.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _table(dialect: sa.Dialect) -> sa.TableClause:

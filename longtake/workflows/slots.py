@@ -2,8 +2,8 @@
 
 DBOS keeps the bound of a queue in the database, the same for every process, and has none over several queues; of the
 accounts that wait it draws one at random. Both are decided here instead: the two calls by which DBOS's queue threads
-take work are led through `Slots`, one at a time. Nothing is taken for which there is no slot, so what waits, waits
-where any other worker can take it.
+take work are led through `Slots`, one at a time. Nothing is taken for which there is no slot, nor while others may
+think that this process is dead, so what waits, waits where any other worker can take it.
 """
 
 from __future__ import annotations
@@ -62,10 +62,14 @@ class InOrder(list[str]):
 class Slots:
     """What this process has taken, may take, and lets go of."""
 
-    def __init__(self, concurrency: int, bounded: Collection[str]) -> None:
-        """At most `concurrency` at a time in all queues that are `bounded`; others are bounded by DBOS."""
+    def __init__(self, concurrency: int, bounded: Collection[str], may_take: Callable[[], bool] = lambda: True) -> None:
+        """At most `concurrency` at a time in all queues that are `bounded`; others are bounded by DBOS.
+
+        `may_take`: whether this process may take work just now.
+        """
         self._concurrency = concurrency
         self._bounded = frozenset(bounded)
+        self._may_take = may_take
         self._turn = threading.Lock()  # held while DBOS takes work
         self._change = threading.Condition()
         self._taken: dict[Token, Taken] = {}
@@ -73,6 +77,10 @@ class Slots:
         self._empty: dict[str, dict[str, Empty]] = {}  # by queue and account
         self._share: dict[str, int] = {}  # of the free slots, how many each account may take at this look
         self._is_draining = False
+        self._alone: Token | None = None
+        self._wanted: tuple[str, str] | None = None  # queue and account of one that waits to be alone
+        self.lead_dbos = False
+        """Whether DBOS takes its work through them."""
 
     # ---- around DBOS
 
@@ -89,7 +97,7 @@ class Slots:
             accounts = partitions_of(queue)
             if free is None:
                 return accounts
-            accounts = self._not_empty(queue, accounts)
+            accounts = self._wanted_of(self._not_empty(queue, accounts))
             with self._change:
                 running = [taken.account for taken in self._taken.values() if taken.queue == queue]
                 turns = {account: self._last_turns.get((queue, account), 0.0) for account in accounts}
@@ -137,6 +145,7 @@ class Slots:
 
     def _note(self, queue: str, account: str, tokens: list[Token]) -> None:
         with self._change:
+            self._wanted = None
             self._taken.update((token, Taken(queue, account)) for token in tokens)
             if len(self._last_turns) >= MOST_REMEMBERED:
                 self._last_turns.clear()
@@ -156,11 +165,24 @@ class Slots:
             self._empty[queue] = {account: known[account] for account in waiting if account in known}
             return [account for account in waiting if account not in known or known[account].until <= now]
 
+    def _wanted_of(self, waiting: list[str]) -> list[str]:
+        """Of those who wait, the one of whom something waits to be alone; all, where that is no more so."""
+        with self._change:
+            if self._wanted is None:
+                return waiting
+            _, account = self._wanted
+            if account in waiting:
+                return [account]
+            self._wanted = None  # another worker has it
+            return waiting
+
     def _free(self, queue: str) -> int | None:
         """How many more may be taken from it; None: as many as DBOS allows."""
         with self._change:
-            if self._is_draining:
+            if self._is_draining or self._alone in self._taken or not self._may_take():
                 return 0
+            if self._wanted is not None:
+                return 1 if queue == self._wanted[0] and not self._taken else 0
             if queue not in self._bounded:
                 return None
             used = sum(taken.queue in self._bounded for taken in self._taken.values())
@@ -176,6 +198,24 @@ class Slots:
         with self._change:
             self._taken.pop(token, None)
             self._change.notify_all()
+
+    def alone(self, token: Token) -> bool:
+        """Whether it is the only one here; then it stays so until it is `together` with others again, or ends.
+
+        Where it is not, nothing more is taken here until all have ended, and then first of its account.
+        """
+        with self._turn, self._change:  # nothing is being taken
+            is_alone = self._taken.keys() == {token}
+            if is_alone:
+                self._alone = token
+            elif token in self._taken:
+                self._wanted = self._taken[token].queue, self._taken[token].account
+            return is_alone
+
+    def together(self, token: Token) -> None:
+        with self._change:
+            if self._alone == token:
+                self._alone = None
 
     def park(self, token: Token) -> None:
         """Between two steps: goes on, but never again once the process drains."""
@@ -251,6 +291,7 @@ class BoundedDBOS(DBOS):
     @_sys_db_field.setter
     def _sys_db_field(self, database: Any) -> None:
         if database is not None:
+            self.slots.lead_dbos = True
             database.get_queue = remembered(database.get_queue)
             database.get_queue_partitions = self.slots.fair(database.get_queue_partitions)
             database.start_queued_workflows = self.slots.bound(database.start_queued_workflows)

@@ -10,10 +10,11 @@ from fractions import Fraction
 import pytest
 import sqlalchemy as sa
 
-from longtake.errors import Cancelled, DatabaseError
+from longtake.errors import Cancelled, ConflictError, DatabaseError
 from longtake.orders import Order
 from longtake.records import Change, Changes, Generation, Keys, Records, migrate, open_database
 from longtake.records import changes as module
+from longtake.records.needed import Needs
 from longtake.wire.problems import problem_of
 from longtake.worker import AWAY_SECONDS, _tell
 from longtake.workflows.patience import is_away
@@ -175,6 +176,31 @@ def test_what_waits_for_the_database_waits_for_one_that_takes_writes(records: Re
             connection.exec_driver_sql("DELETE FROM workers")
     plain.dispose()
     assert is_away(caught.value)
+
+
+def test_what_waits_for_the_database_waits_for_a_pool_whose_connections_are_all_taken(server: PostgresServer) -> None:
+    engine = sa.create_engine(
+        server.url().replace("postgresql:", "postgresql+psycopg:"), pool_size=1, max_overflow=0, pool_timeout=0.01
+    )
+    with engine.connect(), pytest.raises(sa.exc.TimeoutError) as caught:
+        engine.connect()
+    engine.dispose()
+    assert is_away(caught.value)
+
+
+def test_a_round_of_gc_during_which_its_connection_dies_still_says_what_it_did(
+    server: PostgresServer, records: Records
+) -> None:
+    """Its lock went with the connection, and is there for the next one."""
+    needs, num_done = Needs(records._engine), 0
+    for _ in range(2):
+        with needs.alone():
+            server.kill9()
+            server.start()
+            num_done += 1
+    assert num_done == 2
+    with needs.alone(), pytest.raises(ConflictError), Needs(records._engine).alone():
+        pass
 
 
 def test_no_connection_is_opened_to_a_server_that_takes_no_writes(server: PostgresServer) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from longtake.errors import Cancelled, ConflictError, LimitError, UnknownError
+from longtake.dialects import read_only
+from longtake.errors import Cancelled, ConflictError, DatabaseError, LimitError, UnknownError
 from longtake.orders import KeyFrame, Order
 from longtake.records import (
     Change,
@@ -32,12 +33,13 @@ from longtake.records import (
     Turn,
     Upload,
     WorkerRow,
-    ahead,
+    count_request,
+    database,
     kept_secret,
     open_database,
-    take_turn,
+    seconds_ahead,
 )
-from longtake.records.database import lock_account, read_only
+from longtake.records.database import lock_account
 from longtake.records.events import PROGRESS
 from longtake.records.moving import Mover
 from longtake.records.needed import Needs
@@ -45,6 +47,7 @@ from longtake.records.seen import FORGOTTEN_AT_ONCE
 from longtake.records.tables import creates, events, generations
 from longtake.timeline import Segment, Timeline
 from longtake.video import VideoFormat
+from longtake.wire.problems import problem_of
 
 TIMELINE = Timeline(VideoFormat(64, 48, Fraction(24)), (Segment("a", "segments/a.mp4", 0, 24, (0,)),))
 RESULT = Result(TIMELINE, 0, 24, "videos/a.mp4", "segments/a.mp4", "images/a.jpg", 1000, (), (), {})
@@ -378,19 +381,39 @@ def test_a_rate_is_kept_by_all_machines_together_as_by_one(house: House, rate: i
         now += chance.choice([0.0, 0.0, 0.0, interval / 2, interval, 20.0])
         begins = max(until, now)
         wait = begins + interval - now - 60.0
-        found = take_turn(house.engines[number % 4], "k", rate, now)
+        found = count_request(house.engines[number % 4], "k", rate, now)
         if wait <= interval / 1e6:
             assert found == 0
             until = begins + interval
         else:
             assert found == pytest.approx(wait, abs=1e-4)
-        assert ahead(house.engines[0], "k", now) == pytest.approx(max(0.0, until - now), abs=1e-4)
+        assert seconds_ahead(house.engines[0], "k", now) == pytest.approx(max(0.0, until - now), abs=1e-4)
 
 
 def test_a_burst_at_all_machines_at_once_is_counted_whole(house: House) -> None:
     now = time.time()
-    waits = at_once(*(lambda e=e: [take_turn(e, "k", 10, now) for _ in range(5)] for e in house.engines))
+    waits = at_once(*(lambda e=e: [count_request(e, "k", 10, now) for _ in range(5)] for e in house.engines))
     assert sum(wait == 0 for some in waits for wait in some) == 10
+
+
+def test_who_waits_too_long_for_a_connection_is_told_to_try_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for all, on Postgres; on SQLite as many as it has."""
+    for name, value in {"CONNECTIONS": 1, "MOST_CONNECTIONS": 1, "POOL_SECONDS": 0.01}.items():
+        monkeypatch.setattr(database, name, value)
+    house = House(database_url, machines=1)
+    id, engine = house.running(), house.engines[0]
+    num_taken = 1 if engine.dialect.name == "postgresql" else 15
+    with contextlib.ExitStack() as held:
+        for _ in range(num_taken):
+            held.enter_context(engine.connect())
+        with pytest.raises(DatabaseError) as caught:
+            house.records.report(id, 1, "render", 0.5)
+    problem = problem_of(caught.value)
+    assert (problem.status, problem.headers) == (503, {"retry-after": "1"})
+    house.records.report(id, 1, "render", 0.5)
+    house.close()
 
 
 def test_workers_say_who_they_are_and_go(house: House) -> None:
@@ -421,8 +444,10 @@ def test_those_who_run_the_house_see_queues_and_what_is_rendered(house: House) -
     first = house.records.submit(house.order(priority=3))
     second = house.records.submit(house.order())
     house.records.submit(house.order(parent))
-    assert house.records.waiting_by_engine() == {"motion": (2, first.created_at)}
     house.records.report(parent, 1, "render", 0.25)
+    assert house.records.waiting_by_engine([parent]) == {"motion": (2, first.created_at)}
+    begun = house.records.get(parent).started_at
+    assert house.records.waiting_by_engine([]) == {"motion": (3, begun)}, "no worker has it in hand"
     (running,) = house.records.running()
     assert (running.id, running.account, running.engine, running.stage, running.progress) == (
         parent, "default", "motion", "render", 0.25,

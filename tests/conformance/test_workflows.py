@@ -18,7 +18,8 @@ import sqlalchemy as sa
 import tests.faults.fleet
 from longtake.errors import CallerError, DatabaseError, StoreError
 from longtake.records import Turn, open_database
-from longtake.workflows import MOST_DEATHS, Executor, database_address, executor, migrate_workflows, names
+from longtake.workflows import MOST_DEATHS, Executor, database_address, executor, locks_of, migrate_workflows, names
+from longtake.workflows.liveness import PostgresLocks
 from longtake.workflows.recovery import HANDED_BACK, _table, running
 from longtake.workflows.slots import Slots, Token
 from tests.faults.fleet import GRACE_SECONDS, Done, Fleet, context, soon, work
@@ -110,6 +111,40 @@ def test_a_step_that_has_killed_three_workers_fails_with_that_reason(fleet: Flee
     assert fleet.ended(id) == f"{MOST_DEATHS} workers died while they tried to step 1"
     assert [one.step for one in fleet.begun(id)] == [0, 1, 1, 1]
     assert fleet.ended(after) == ""
+
+
+def test_what_runs_beside_one_that_kills_its_workers_is_not_given_up_with_it(fleet: Fleet) -> None:
+    poison = fleet.order("a", die=[0], seconds=0.2)
+    beside = [fleet.order(account, seconds=0.6) for account in ("b", "c", "c")]
+    num_workers = 0
+    while fleet.ended(poison) is None or not all(map(fleet.ended_well, beside)):
+        num_workers += 1
+        assert num_workers <= 2 * MOST_DEATHS
+        worker = fleet.worker(concurrency=4)
+        soon(lambda: not worker.is_alive() or fleet.is_done(poison, *beside), "it has died, or all is done")  # noqa: B023
+    assert fleet.ended(poison) == f"{MOST_DEATHS} workers died while they tried to step 0"
+    assert len(fleet.begun(poison)) == MOST_DEATHS
+
+
+def test_a_worker_whose_lock_is_away_takes_nothing_until_it_has_it_again(fleet: Fleet) -> None:
+    if fleet.url.startswith("sqlite"):
+        pytest.skip("a lock on a file goes with its process only")
+    id = fleet.order(wait=[0])
+    worker = fleet.worker(concurrency=2, lockless=True)
+    soon(fleet.begun, "it is begun")
+    (fleet.folder / "no locks").touch()
+    fleet.worker("other")
+    soon(lambda: fleet.status(id) == "ENQUEUED", "the other one takes it for dead")
+    for _ in range(10):  # as long as it took to be taken for dead, and longer
+        other = fleet.order(engine="other", seconds=0.1)
+        soon(lambda: fleet.is_done(other), "time goes by")  # noqa: B023
+    assert fleet.status(id) == "ENQUEUED"
+    assert [one.start for one in fleet.begun(id)] == [1]
+    (fleet.folder / "no locks").unlink()
+    soon(lambda: len(fleet.begun(id)) == 2, "it takes up work again")
+    fleet.release(id, 0)
+    soon(lambda: fleet.is_done(id), "it is done")
+    assert {one.pid for one in fleet.begun(id)} == {worker.pid}
 
 
 def test_one_accounts_many_orders_do_not_hold_up_the_first_of_another(fleet: Fleet) -> None:
@@ -389,11 +424,23 @@ def lose_lock(fleet: Fleet, pid: int) -> None:
         ("mysql://host/name", "must be postgresql"),
         ("postgresql://host", "must name the database"),
         ("nonsense", "must be postgresql"),
+        ("postgres://me:sec@ret@host/name", "an @ in the password is to be written %40"),
+        ("postgresql+psycopg://me:secret@host:x/name", "its port is no number"),
+        ("postgresql://me:secret@host/name?nope=1", "knows no option 'nope'"),
     ],
 )
 def test_an_address_of_another_database_is_a_sentence(given: str, why: str) -> None:
-    with pytest.raises(CallerError, match=why):
-        database_address(given)
+    """The same one, whoever is given it."""
+    for read in (database_address, open_database):
+        with pytest.raises(CallerError, match=f"^LONGTAKE_DATABASE_URL: .*{why}") as caught:
+            read(given)
+        assert caught.value.field == "LONGTAKE_DATABASE_URL"
+        assert "sec" not in caught.value.message
+
+
+@pytest.mark.parametrize("form", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_workers_on_postgres_hold_locks_there_however_its_address_begins(form: str) -> None:
+    assert isinstance(locks_of(f"{form}://u:p@h:1/d"), PostgresLocks)
 
 
 def test_addresses_of_postgres_are_read_in_all_their_forms() -> None:
@@ -402,7 +449,12 @@ def test_addresses_of_postgres_are_read_in_all_their_forms() -> None:
     assert len(read) == 1
     url = sa.make_url(read.pop())
     assert (url.drivername, url.username, url.password, url.port, url.database) == ("postgresql", "u", "p", 1, "d")
-    assert "tcp_keepalives_idle" in str(url.query["options"])
+    pace = {"keepalives_idle": "5", "keepalives_interval": "3", "keepalives_count": "3", "tcp_user_timeout": "14000"}
+    assert pace.items() <= url.query.items(), "a machine that has vanished loses its locks within 14 s"
+    ours = [name if name.startswith("tcp_") else f"tcp_{name}" for name in pace]
+    assert url.query["options"] == " ".join(
+        f"-c {name}={value}" for name, value in zip(ours, pace.values(), strict=True)
+    )
     kept = sa.make_url(database_address("postgresql:///d?options=-c%20search_path%3Dx&connect_timeout=3"))
     assert kept.query["connect_timeout"] == "3"
     assert str(kept.query["options"]).endswith("-c search_path=x")

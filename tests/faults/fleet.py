@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +53,8 @@ class Fleet:
         self._processes: list[BaseProcess] = []
 
     def worker(self, *engines: str, concurrency: int = 1, **options: Any) -> BaseProcess:
-        """One that has begun: `grace`, `drain` in seconds; `fallback`: DBOS's own recovery is not there."""
+        """One that has begun: `grace`, `drain` in seconds; `fallback`: DBOS's own recovery is not there;
+        `lockless`: it has no lock while there is a file `no locks`."""
         given = {"engines": engines or ("motion",), "concurrency": concurrency, **options}
         process = context.Process(target=work, args=(self.url, self.folder, given))
         process.start()
@@ -64,7 +65,8 @@ class Fleet:
     def order(
         self, account: str = "a", *, engine: str = "motion", priority: int = 0, steps: int = 1, **told: Any
     ) -> str:
-        """Its id. `wait`: the steps that wait for `release`. `die`: those that kill their worker. `gil`: seconds."""
+        """Its id. `wait`: the steps that wait for `release`. `die`: those that kill their worker. `seconds`: that each
+        step lasts. `gil`: so long holding Python's lock."""
         id = str(uuid.uuid4())
         (self.folder / f"{id}.json").write_text(json.dumps({"steps": steps, **told}))
         with self.database.begin() as connection:
@@ -85,6 +87,9 @@ class Fleet:
         """How it ended: "" or the reason of its failure; None while it has not."""
         path = self.folder / f"{id}-ended"
         return path.read_text() if path.exists() else None
+
+    def ended_well(self, id: str) -> bool:
+        return self.ended(id) == ""
 
     def status(self, id: str) -> str | None:
         """Of its workflow, by DBOS."""
@@ -135,12 +140,22 @@ def work(url: str, folder: Path, given: dict[str, Any]) -> None:
 
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    locks = locks_of(url)
+    held = locks.held
+
+    def refused(ids: Collection[str]) -> set[str]:
+        if given.get("lockless") and (folder / "no locks").exists():
+            locks.release()
+            raise OSError("no lock is to be had")
+        return held(ids)
+
+    locks.held = refused  # type: ignore[method-assign]
     executor = Executor(
         url,
         open_database(url),
         run,
         lambda number, turn: note(folder, f"webhook {number}", 0, turn),
-        locks=locks_of(url),
+        locks=locks,
         engines=given["engines"],
         concurrency=given["concurrency"],
         grace_seconds=given.get("grace", GRACE_SECONDS),
@@ -156,6 +171,7 @@ def work(url: str, folder: Path, given: dict[str, Any]) -> None:
 def take(folder: Path, id: str, number: int, start: int, told: dict[str, Any]) -> str:
     """One step."""
     note(folder, id, number, start)
+    time.sleep(told.get("seconds", 0.0))
     if number in told.get("die", ()):
         os.kill(os.getpid(), signal.SIGKILL)
     if number in told.get("wait", ()):

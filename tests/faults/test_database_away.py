@@ -38,7 +38,7 @@ def test_it_uses_up_none_of_a_webhooks_tries(tmp_path: Path, monkeypatch: pytest
         desk.records.start(desk.create(receiver.address), 1)
         ((number, turn, _),) = desk.handed
         with monkeypatch.context() as patch:
-            patch.setattr(desk.sender, "body", away)
+            patch.setattr(desk.sender, "_body", away)
             with pytest.raises(DatabaseError):
                 desk.sender.deliver(number, turn)
         assert desk.records.webhooks.get(number).tries == 0

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from longtake.app import House
+from longtake.dialects import read_only
 from longtake.engines.base import Frames, Report, Shot
 from longtake.engines.motion import Motion
 from longtake.fetch import Fetcher
@@ -30,7 +31,6 @@ from longtake.log import set_up
 from longtake.lost import sweep
 from longtake.orders import KeyFrame, Order
 from longtake.records import Generation, Records, Result
-from longtake.records.database import read_only
 from longtake.service import Service
 from longtake.settings import load
 from longtake.store import Store

@@ -175,7 +175,7 @@ from longtake import serving
 from longtake.settings import load
 
 class Hangs:
-    id = "worker"
+    id, engines = "worker", ()
     def start(self):
         print("begun", flush=True)
     def drain(self, seconds):
@@ -203,7 +203,7 @@ from longtake import serving
 from longtake.settings import load
 
 class Begins:
-    id = "worker"
+    id, engines = "worker", ()
     def start(self):
         os.kill(os.getpid(), signal.SIGTERM)
         while sys.argv[2] == "never":

@@ -29,6 +29,7 @@ from longtake.cli import main
 from longtake.orders import Order
 from longtake.records import Generation, Records, WorkerRow, migrate, open_database
 from longtake.top import top
+from longtake.top.command import _keys, _typed
 from longtake.top.drawing import drawn
 from longtake.top.overview import Overview, QueueLine, RunningLine, WorkerLine, overview
 from longtake.workflows import Workflows, migrate_workflows
@@ -137,7 +138,7 @@ def test_it_tells_what_stands_in_the_database(place: Place) -> None:
     diffusion, motion = seen["queues"]
     assert (diffusion["engine"], diffusion["waiting"], diffusion["running"]) == ("diffusion", 2, 0)
     assert 90 <= diffusion["oldest_seconds"] < 150
-    assert (motion["waiting"], motion["oldest_seconds"], motion["running"]) == (0, 0, 2)
+    assert (motion["waiting"], motion["running"]) == (1, 1), "what was begun, and is in no worker's hands"
     assert (motion["ended_last_minute"], motion["failed_last_hour"]) == (3, 2)
     rows = {one["id"]: one for one in seen["running"]}
     assert (rows[first]["stage"], rows[first]["progress"]) == ("render", 0.25)
@@ -330,9 +331,48 @@ def on_a_terminal(variables: dict[str, str], until: Callable[[str], bool], keys:
         os.close(theirs)
 
 
-@pytest.mark.parametrize("keys", [b"q", b"\x03"])
+@pytest.mark.parametrize("keys", [b"q", b"\x03", b"\x1b[A\x1b[Bq"])
 def test_q_and_an_interrupt_leave_the_terminal_as_it_was(keys: bytes, place: Place) -> None:
     place.worker("lives")
     written, code, same = on_a_terminal(place.variables, lambda text: "RUNNING 0" in text, keys)
     assert "WORKERS 1, 1 dead" in written
     assert (code, same) == (0, True)
+
+
+NO_CHARACTERS = {
+    "arrows": b"\x1b[A\x1b[B",
+    "F2, keypad": b"\x1bOQ\x1bOq",
+    "with modifiers": b"\x1b[1;5Q\x1b[24~",
+    "Linux console": b"\x1b[[A",
+    "letters": "axé".encode(),
+    "escape": b"\x1b",
+}
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The terminal's other side."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield ours
+    os.close(ours)
+
+
+@pytest.mark.parametrize("name", NO_CHARACTERS)
+def test_q_leaves_after_any_other_key_and_those_do_not(name: str, keyboard: int) -> None:
+    with _keys() as leaves:
+        for _ in range(2):
+            os.write(keyboard, NO_CHARACTERS[name])
+            assert not leaves(0.02)
+        os.write(keyboard, NO_CHARACTERS[name] + b"q")
+        assert leaves(30)
+
+
+def test_a_key_that_comes_in_two_halves_is_one() -> None:
+    for whole in (b"\x1bOQ", b"\x1b[1;5Q", b"\x1b[[Q"):
+        for at in range(1, len(whole)):
+            typed, rest = _typed(whole[:at])
+            assert (typed, _typed(rest + whole[at:])) == (b"", (b"", b""))
+    assert _typed(b"a\x1b") == (b"a", b"\x1b")
+    assert _typed(b"\x1bq")[0].endswith(b"q"), "who has pressed escape may press q at once"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from longtake.cli import main
 from longtake.errors import CallerError
-from longtake.settings import EXAMPLES, load, manual, parse_models
+from longtake.settings import EXAMPLES, Settings, load, manual, parse_models
 from tests.conftest import missing
 from tests.servers import KEY, Server, served
 
@@ -151,17 +151,36 @@ def test_a_variable_that_is_nearly_a_setting_is_told_which(monkeypatch: pytest.M
         load()
 
 
-@pytest.mark.parametrize("name", ["database_url", "store_url", "webhook_url", "log_format"])
+@pytest.mark.parametrize("name", ["database_url", "store_url", "public_url", "webhook_url", "log_format"])
 def test_a_setting_with_a_pattern_is_refused_in_words(name: str) -> None:
     with pytest.raises(CallerError) as caught:
         load(**{name: "mysql://u:secret@h/d"})
     assert str(caught.value) == f"LONGTAKE_{name.upper()}: must be {EXAMPLES[name]}"
 
 
-@pytest.mark.parametrize(("name", "value"), [("port", "70000"), ("api_key", "short"), ("log_format", "xml")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "70000"),
+        ("api_key", "short"),
+        ("log_format", "xml"),
+        ("public_url", "video.example.com"),
+        ("drain_seconds", "inf"),
+        ("part_seconds", "inf"),
+        ("worker_grace_seconds", "nan"),
+        ("poll_seconds", "0.0001"),
+        ("report_seconds", "1"),
+    ],
+)
 def test_a_setting_that_can_not_be_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(CallerError, match=f"LONGTAKE_{name.upper()}"):
         load(**{name: value})
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, field in Settings.model_fields.items():
+        monkeypatch.setenv(f"LONGTAKE_{name.upper()}", "")
+        assert getattr(load(), name) == field.default
 
 
 def test_models_are_a_list_of_names_with_engines() -> None:

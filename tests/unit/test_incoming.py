@@ -6,7 +6,7 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from longtake.errors import ConflictError, OrderError, StoreError, TooLargeError, UnknownError
+from longtake.errors import ConflictError, DatabaseError, OrderError, StoreError, TooLargeError, UnknownError
 from longtake.incoming import MOST_UNFINISHED, Incoming, PartialFile
 from longtake.incoming.on_disk import DiskFile
-from longtake.records import PartialUpload
+from longtake.records import PartialUpload, Records
 from tests.wire_rig import Rig
 
 DATA = bytes(range(256)) * 4
@@ -158,8 +158,80 @@ def test_a_disk_that_takes_no_more_is_said_and_what_went_is_there(incoming: Inco
     assert incoming.offset(partial) == 3
 
 
+def test_a_refused_one_keeps_no_byte_and_stays_in_the_hand_that_has_it(incoming: Incoming) -> None:
+    partial = incoming.begin("default", 100)
+    file = incoming.open(partial)
+    assert file
+    file.write(b"123")
+    incoming.refuse(partial, file, "no picture")
+    assert (file.size, incoming.offset(partial)) == (0, 0)
+    assert incoming.open(partial) is None
+    assert incoming.find(partial.id, "default").failure == "no picture"
+    file.close()
+
+
 class Killed(BaseException):
     """Stands for a kill."""
+
+
+@pytest.fixture(params=[DatabaseError("away", retryable=True), Killed()], ids=["away", "killed"])
+def error(request: pytest.FixtureRequest) -> BaseException:
+    found = request.param
+    assert isinstance(found, BaseException)
+    return found
+
+
+def fails(act: Callable[[], object], owner: type, method: str, error: BaseException) -> None:
+    """Where `method` raises that error, `act` does."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, fail)
+        with pytest.raises(type(error)):
+            act()
+
+
+def is_free(incoming: Incoming, partial: PartialUpload) -> bool:
+    file = incoming.open(partial)
+    if file is not None:
+        file.close()
+    return file is not None
+
+
+@pytest.mark.parametrize(("owner", "method"), [(Records, "find_partial"), (DiskFile, "roll_back")])
+def test_one_that_could_not_be_opened_is_free(
+    incoming: Incoming, owner: type, method: str, error: BaseException
+) -> None:
+    partial = incoming.begin("default", 100)
+    fails(lambda: incoming.open(partial), owner, method, error)
+    assert is_free(incoming, partial)
+
+
+def test_one_that_was_ended_meanwhile_and_could_not_be_removed_is_free(
+    incoming: Incoming, rig: Rig, error: BaseException
+) -> None:
+    partial = incoming.begin("default", 100)
+    rig.records.end_partial(partial.id)
+    fails(lambda: incoming.open(partial), DiskFile, "remove", error)
+    with pytest.raises(UnknownError):
+        incoming.open(partial)
+
+
+def test_one_that_could_not_be_swept_is_free(incoming: Incoming, error: BaseException) -> None:
+    partial = incoming.begin("default", 100)
+    fails(lambda: incoming.sweep(time.time() + 101), Records, "end_partial", error)
+    assert is_free(incoming, partial)
+
+
+def test_a_stray_that_could_not_be_removed_is_swept_the_next_time(
+    incoming: Incoming, rig: Rig, error: BaseException
+) -> None:
+    (rig.store.partial_folder / str(uuid.uuid4())).write_bytes(b"1")
+    fails(lambda: incoming.sweep(), DiskFile, "remove", error)
+    assert incoming.sweep() == 1
+    assert list(rig.store.partial_folder.iterdir()) == []
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
+import os
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import httpx2
 import numpy as np
@@ -18,8 +22,11 @@ from PIL import Image
 
 from longtake.errors import StoreError, UnknownError
 from longtake.incoming import Incoming, PartialFile, in_bucket
+from longtake.incoming.in_bucket import BucketFile
 from longtake.records import Upload
 from longtake.store import Listed, Store
+from longtake.store.folder import Folder
+from longtake.store.scratch import Scratch
 from tests.s3 import S3
 from tests.wire_rig import Rig, client, serving
 
@@ -163,6 +170,149 @@ def test_too_much_is_cut_off_again(fronts: tuple[Rig, Rig]) -> None:
     file.trust()
     file.close()
     assert another.offset(partial) == 600
+
+
+def test_a_cut_in_the_midst_of_a_piece_leaves_no_hole(fronts: tuple[Rig, Rig]) -> None:
+    one, another = (rig.incoming for rig in fronts)
+    partial = one.begin("default", len(DATA))
+    file = opened(one, partial.id)
+    for start in (0, 1000, 2000):
+        file.write(DATA[start : start + 1000])
+    file.cut(1500)
+    at = file.size
+    assert at <= 1500
+    assert another.offset(partial) == at
+    file.write(DATA[at:2500])
+    file.trust()
+    with file.whole() as path:
+        assert path.read_bytes() == DATA[:2500]
+    file.close()
+
+
+def test_a_cut_takes_no_piece_that_another_request_brought(fronts: tuple[Rig, Rig]) -> None:
+    one, another = (rig.incoming for rig in fronts)
+    partial = one.begin("default", len(DATA))
+    before = opened(one, partial.id)
+    before.write(DATA[:500])
+    before.trust()
+    before.close()
+    first, second = opened(one, partial.id), opened(another, partial.id)
+    first.write(DATA[500:1700])
+    second.write(DATA[500:1600])
+    assert another.offset(partial) == 1700
+    first.cut(0)
+    assert (first.size, another.offset(partial)) == (500, 1600)
+    first.write(DATA[500:1800])
+    first.trust()
+    with second.whole() as path:
+        assert path.read_bytes() == DATA[:1800]
+    first.close()
+    second.close()
+
+
+def test_of_a_refused_one_all_goes_whoever_brought_it(fronts: tuple[Rig, Rig]) -> None:
+    one, another = (rig.incoming for rig in fronts)
+    partial = one.begin("default", 2000)
+    for front, part in ((one, DATA[:500]), (another, DATA[500:2000])):
+        file = opened(front, partial.id)
+        file.write(part)
+        file.trust()
+        file.close()
+    file = opened(one, partial.id)
+    one.refuse(partial, file, "no picture")
+    assert file.size == 0
+    file.close()
+    assert pieces(fronts[0], partial.id) == []
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A folder does where no second front is needed."""
+    monkeypatch.setattr(in_bucket, "PIECE_BYTES", PIECE)
+    scratch = Scratch(tmp_path)
+    return Store(Folder(tmp_path, scratch), scratch)
+
+
+def held(store: Store) -> list[Path]:
+    """What this process has open below its work folder, and what is there."""
+    assert store.work_folder
+    found = list(store.work_folder.iterdir())
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(descriptor.readlink())
+    return [path for path in found if store.work_folder in path.parents]
+
+
+def test_a_bucket_that_is_away_leaves_nothing_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> Iterator[Listed]:
+        raise StoreError("away", retryable=True)
+
+    monkeypatch.setattr(store, "listed", away)
+    with pytest.raises(StoreError):
+        BucketFile(store, str(uuid.uuid4()))
+    assert held(store) == []
+
+
+def test_a_bucket_that_takes_nothing_leaves_nothing_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = BucketFile(store, str(uuid.uuid4()))
+    file.write(DATA[:10])
+
+    def away(*_: object) -> None:
+        raise StoreError("away", retryable=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put_file", away)
+        with pytest.raises(StoreError):
+            file.roll_back()
+    file.close()
+    assert held(store) == []
+
+
+def test_where_no_file_can_be_opened_what_is_in_the_bucket_stays_and_the_next_part_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = str(uuid.uuid4())
+    file = BucketFile(store, id)
+    file.write(DATA[:10])
+
+    really = os.open
+
+    def full(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        file.trust()
+        with pytest.raises(StoreError, match="Too many open files") as told:
+            file.write(DATA[10:20])
+    assert told.value.retryable
+    assert file.size == 10
+    file.write(DATA[10:20])
+    file.trust()
+    file.close()
+    assert held(store) == []
+    again = BucketFile(store, id)
+    with again.whole() as path:
+        assert path.read_bytes() == DATA[:20]
+    again.close()
+    assert held(store) == []
+
+
+def test_those_begun_lately_are_asked_for_nothing(fronts: tuple[Rig, Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    incoming, listed, asked = fronts[0].incoming, Store.listed, []
+    partials = [incoming.begin("default", len(DATA)) for _ in range(3)]
+
+    def counted(store: Store, prefix: str = "") -> Iterator[Listed]:
+        asked.append(prefix)
+        return listed(store, prefix)
+
+    monkeypatch.setattr(Store, "listed", counted)
+    incoming.sweep()
+    assert asked == ["partial"]
+    assert not any(incoming.is_expired(partial) for partial in partials)
+    assert asked == ["partial"]
 
 
 def test_expired_ones_and_strays_are_swept_and_no_others(fronts: tuple[Rig, Rig]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longtake.errors import LimitError
-from longtake.records import Key, Keys, Limits, ahead, open_database, take_turn
+from longtake.records import Key, Keys, Limits, count_request, open_database, seconds_ahead
 from longtake.records.tables import generations
 from longtake.wire.rates import Rates, SharedRates
 from tests.wire_rig import Rig, client, rig_on, serving
@@ -190,7 +190,7 @@ def test_no_key_sends_more_than_two_minutes_worth_in_any_minute(rate: int, pause
 
 def test_two_fronts_hold_a_key_to_one_rate(database_url: str) -> None:
     engines, now = [open_database(database_url) for _ in range(2)], 1_700_000_000.0
-    fronts = [SharedRates(partial(take_turn, one), partial(ahead, one), lambda: now) for one in engines]
+    fronts = [SharedRates(partial(count_request, one), partial(seconds_ahead, one), lambda: now) for one in engines]
     key = replace(Key("k", "a", "", None, 0.0, None), limits=Limits(requests_per_minute=4))
     for number in range(4):
         assert [front.left(key) for front in fronts] == [4 - number] * 2

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from longtake import metrics
 from longtake.errors import CallerError
 from longtake.media.seams import Seam
-from longtake.metrics import SHARED, WORKER, Queues, Waiting
+from longtake.metrics import SHARED, WORKER, Queues, Seen, Waiting
 from longtake.probes import Probes
 from longtake.wire.access import Metrics as FrontMetrics
 from longtake.workflows.liveness import FileLocks, Watch
@@ -111,7 +111,7 @@ def test_the_page_about_monitoring_lists_each_metric_and_none_that_is_not_there(
     count_everything()
     there = {f"{name}_total" if kind == "counter" else name for name, kind, _ in families()}
     queues = CollectorRegistry()
-    queues.register(Queues(lambda: {"motion": (1, 0.0)}))
+    queues.register(Queues(lambda: Seen({"motion": (1, 0.0)}, 1)))
     there |= {family.name for family in queues.collect()}
     listed = set(re.findall(r"^\| `(longtake_[a-z0-9_]+)`", PAGE.read_text(), re.MULTILINE))
     of_the_front = {name for name in listed if re.search(rf"`{name}`.*\| front \|", PAGE.read_text())}
@@ -129,7 +129,7 @@ def count_everything() -> None:
     metrics.took_over(1, 2)
     metrics.stored(10)
     metrics.read(20)
-    metrics.set_slots(2)
+    metrics.open_worker(["motion"], 2)
     with pytest.raises(KeyError), metrics.step("render"):
         raise KeyError
 
@@ -139,7 +139,7 @@ def count_everything() -> None:
 
 def read_queues(waiting: Waiting, now: float) -> dict[tuple[str, str], float]:
     registry = CollectorRegistry()
-    registry.register(Queues(lambda: waiting, now=lambda: now))
+    registry.register(Queues(lambda: Seen(waiting, 2), ["motion"], now=lambda: now))
     return {
         (sample.name, sample.labels.get("engine", "")): sample.value
         for family in registry.collect()
@@ -153,8 +153,25 @@ def test_queues_are_shown_by_engine_with_the_age_of_the_oldest() -> None:
         ("longtake_queued", "diffusion"): 1,
         ("longtake_queued_oldest_seconds", "motion"): 10,
         ("longtake_queued_oldest_seconds", "diffusion"): 0.5,
+        ("longtake_workers", ""): 2,
         ("longtake_database_up", ""): 1,
     }
+    assert (
+        read_queues({}, now=100.0).items()
+        >= {
+            ("longtake_queued", "motion"): 0,
+            ("longtake_queued_oldest_seconds", "motion"): 0,
+        }.items()
+    )
+
+
+def test_a_worker_shows_what_it_may_count_from_its_start() -> None:
+    """Else its first fault is no growth, and no alert."""
+    metrics.open_worker(["motion"], 1)
+    text = metrics.exposition(WORKER).decode()
+    assert 'longtake_generations_ended_total{engine="motion",kind="fault",state="failed"}' in text
+    assert 'longtake_generation_runs_total{engine="motion",run="again"}' in text
+    assert 'longtake_webhook_tries_total{outcome="given_up"}' in text
 
 
 def test_an_order_from_a_clock_ahead_of_ours_has_not_waited() -> None:
@@ -164,18 +181,18 @@ def test_an_order_from_a_clock_ahead_of_ours_has_not_waited() -> None:
 def test_many_scrapes_are_one_look_into_the_database() -> None:
     looks = []
 
-    def waiting() -> Waiting:
+    def look() -> Seen:
         looks.append(1)
-        return {}
+        return Seen({}, 0)
 
-    queues = Queues(waiting)
+    queues = Queues(look)
     for _ in range(5):
         list(queues.collect())
     assert len(looks) == 1
 
 
 def test_a_database_that_is_away_is_a_figure_and_not_a_failed_scrape() -> None:
-    def away() -> Waiting:
+    def away() -> Seen:
         raise ConnectionError("away")
 
     registry = CollectorRegistry()
@@ -252,7 +269,7 @@ def test_a_look_that_fails_is_not_ready_and_tells_strangers_nothing() -> None:
 
 
 def test_a_worker_shows_its_own_figures_and_those_of_its_process(worker: httpx2.Client) -> None:
-    metrics.set_slots(3)
+    metrics.open_worker(["motion"], 3)
     answer = worker.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}

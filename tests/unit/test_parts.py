@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from longtake.fetch import Fetcher, FetchRules
 from longtake.footage import KINDS, Run, keys_of
 from longtake.media.encode import encode, gop_length
 from longtake.orders import KeyFrame, Order, Reframe
-from longtake.parts import Reel, divided
+from longtake.parts import Reel, piece_end
 from longtake.records import Result, Upload
 from longtake.video import VideoFormat
 from longtake.watching import Watch
@@ -159,7 +159,7 @@ def taken(given: list[Frames]) -> Frames:
 def pieces_of(kind: str) -> list[str]:
     """The names of the steps that make them."""
     steps = {"edit": ["edit"], "takes": ["render", "render take 2"]}.get(kind, ["render"])
-    return [f"{step} part {number} of 3" for step in steps for number in (1, 2, 3)]
+    return [f"{step}{part}" for step in steps for part in ("", " part 2", " part 3")]
 
 
 @dataclass
@@ -200,7 +200,8 @@ def test_a_takeover_in_each_piece_gives_the_frames_and_figures_of_one_rendering(
         worker.run(id, 1, len(deaths or []) + 1, steps)
         made.append(Made.of(yard, id, encoded))
         if deaths is not None:
-            assert [name for name in steps.kept if " part " in name] == names
+            made_in = [name for name in steps.kept if name.startswith(("render", "edit")) and "whole" not in name]
+            assert made_in == names
             starts = [start for start, _ in PIECES] if deaths else [0]
             assert yard.engine.starts == ([] if kind == "edit" else starts * (len(names) // 3))
     whole, pieces, taken_over = made
@@ -238,10 +239,10 @@ class Frozen(Steps):
         raise Conflict
 
 
-STEPS = ("bring frame0", "render part 1 of 3", "render part 3 of 3", "render whole", "splice", "poster")
+STEPS = ("bring frame0", "render", "render part 3", "render whole", "splice", "poster")
 
 
-@pytest.mark.parametrize("name", [*STEPS, "edit part 2 of 3", "edit whole"])
+@pytest.mark.parametrize("name", [*STEPS, "edit part 2", "edit whole"])
 def test_a_run_that_wakes_up_late_changes_nothing_that_is_used(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -274,7 +275,7 @@ def test_an_older_attempt_that_wakes_up_changes_nothing_of_the_newer_one(
         yard.rig.records.retry(id, "default")
         yard.worker.run(id, 2, 1, Steps())
 
-    steps = Frozen("render part 2 of 3", retry)
+    steps = Frozen("render part 2", retry)
     with pytest.raises(Conflict):
         yard.worker.run(id, 1, 1, steps)
     found = yard.bytes_of(id)
@@ -296,7 +297,7 @@ def test_a_cancel_between_two_pieces_leaves_the_next_unmade_and_nothing_behind(
     yard.engine.after, steps = cancel, Steps()
     yard.worker.run(id, 1, 1, steps)
     assert yard.rig.records.get(id).failure_kind == "cancelled"
-    assert list(steps.kept) == ["bring frame0", "render part 1 of 3"]
+    assert list(steps.kept) == ["bring frame0", "render"]
     assert yard.made(id) == []
 
 
@@ -317,7 +318,7 @@ def test_progress_and_what_can_be_watched_never_go_back_over_pieces_and_takeover
             names.update(line for line in watch.playlist(str).splitlines() if line[0] != "#")
 
     monkeypatch.setattr(yard.rig.records, "report", reported)
-    for start, steps.dies_at in enumerate(("render part 2 of 3", "render part 3 of 3", "render whole", "measure"), 1):
+    for start, steps.dies_at in enumerate(("render part 2", "render part 3", "render whole", "measure"), 1):
         with pytest.raises(Dead):
             yard.worker.carry_out(Run(id, 1, start), steps)
     steps.dies_at = ""
@@ -363,8 +364,40 @@ def test_pieces_begin_at_key_frames_and_the_last_one_is_no_shorter_than_a_group(
             most = round(rate * Fraction(seconds))
             assert len(lengths) == 1 or max(lengths) <= max(most, group) + (group if most < 2 * group else 0)
             assert len(lengths) > 1 or num_frames <= most or num_frames < 2 * group
-    assert divided(300, Fraction(30000, 1001), 10) == ((0, 300),), "ten seconds are ten seconds"
-    assert divided(10**6, RATE, None) == ((0, 10**6),)
+    assert divided(300, Fraction(30000, 1001), 10) == [(0, 300)], "ten seconds are ten seconds"
+    assert divided(10**6, RATE, None) == [(0, 10**6)]
+
+
+def divided(num_frames: int, rate: Fraction, seconds: float | None) -> list[tuple[int, int]]:
+    stops = [0]
+    while stops[-1] < num_frames:
+        stops.append(piece_end(stops[-1], num_frames, rate, seconds))
+    return list(pairwise(stops))
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 4), (4, 2), (2, None), (None, 2)])
+@pytest.mark.parametrize("what", ["append", "edit"])
+def test_a_worker_with_other_settings_goes_on_with_a_part_that_was_begun(
+    yard: Yard,
+    encoded: list[Frames],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    first: int | None,
+    then: int | None,
+) -> None:
+    whole = yard.submit(what)
+    yard.at_once.run(whole, 1, 1, Steps())
+    given = taken(encoded)
+    id, steps = yard.submit(what), Steps()
+    monkeypatch.setattr(yard.worker, "_part_seconds", first)
+    steps.dies_at = "poster" if first is None else f"{'edit' if what == 'edit' else 'render'} part 2"
+    with pytest.raises(Dead):
+        yard.worker.carry_out(Run(id, 1, 1), steps)
+    monkeypatch.setattr(yard.worker, "_part_seconds", then)
+    steps.dies_at = ""
+    yard.worker.run(id, 1, 2, steps)
+    assert same(taken(encoded), given)
+    assert yard.video(id).num_frames == yard.video(whole).num_frames
 
 
 def test_a_reel_gives_all_frames_once_however_batches_and_stretches_lie() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -18,6 +19,7 @@ from longtake.errors import CallerError, UnknownError
 from longtake.fetch import FetchRules
 from longtake.orders import Order
 from longtake.records import Key, Records
+from longtake.records.needed import Needs
 from longtake.webhooks import DELAYS_SECONDS, SECRET_PREFIX, Webhooks, parse_secret, secret_of
 from longtake.wire.callbacks import bodies
 from tests.receivers import Received, Receiver, receiving
@@ -222,6 +224,21 @@ def test_it_can_be_sent_anew_by_hand(desk: Desk, receiver: Receiver) -> None:
     assert desk.records.webhooks.page()[0].state == "delivered"
     with pytest.raises(UnknownError):
         desk.records.webhooks.redeliver(99)
+
+
+def test_what_is_sent_anew_of_a_generation_that_is_forgotten_is_given_up_at_once(
+    desk: Desk, receiver: Receiver
+) -> None:
+    id = desk.create(receiver.address)
+    desk.records.delete(id, KEY.account)
+    desk.run()
+    assert Needs(desk.records._engine).forget_generations(time.time() + 1) == 1
+    (told,) = desk.records.webhooks.page()
+    desk.records.webhooks.redeliver(told.number)
+    assert desk.run() == [0.0]
+    (given_up,) = desk.records.webhooks.page(state="given_up")
+    assert given_up.problem == "its generation was deleted long ago, and is forgotten"
+    assert len(receiver.came) == 1
 
 
 def test_a_lost_workflow_is_begun_anew(desk: Desk, receiver: Receiver) -> None:

@@ -14,6 +14,7 @@ from longtake.errors import FaultError, StoreError, WorldError
 from longtake.footage import Run
 from longtake.lost import sweep
 from longtake.orders import KeyFrame, Order
+from longtake.records import Key, WebhookRecords
 from longtake.store import Listed, Store
 from longtake.workflows import Workflows
 from tests.stage import FREEZE, ON, Dead, Stage, Steps
@@ -215,6 +216,9 @@ class Lost(Workflows):
     def lost(self, unfinished: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int, str]]:
         return ((id, attempt, self._why) for id, attempt in unfinished)
 
+    def lost_webhooks(self, waiting: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+        return ((number, turn, "MISSING") for number, turn in waiting)
+
 
 @pytest.mark.parametrize(("why", "state", "num_left"), [("ERROR", "failed", 0), ("OUTDATED", "queued", 1)])
 def test_the_sweep_removes_what_a_lost_one_rendered_unless_it_is_begun_anew(
@@ -226,3 +230,30 @@ def test_the_sweep_removes_what_a_lost_one_rendered_unless_it_is_begun_anew(
         stage.worker.carry_out(Run(stage.id, 1), steps)
     sweep(stage.rig.records, Lost(why), stage.rig.store)
     assert (stage.generation.state, len(made(stage))) == (state, num_left)
+
+
+def test_a_sweep_goes_on_where_a_folder_or_an_object_can_not_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To what else was lost, webhooks included."""
+    stage = Stage(tmp_path, Order(seed=ON, callback_url="http://127.0.0.1/told"))
+    stage.rig.records.start(stage.id, 1)
+    key = Key("key-1", "default", "", None, 0.0, None)
+    other = stage.rig.service.submit(key, Order(prompt="x"), wire="native", request={}, base_url="http://here.example")
+    begun, refused = list[int](), list[str]()
+
+    def no_folder(_: Store) -> None:
+        raise PermissionError(13, "no")
+
+    def refuse(_: Store, keys: Iterable[str]) -> None:
+        refused.extend(keys)
+        raise StoreError("could not delete objects", retryable=True)
+
+    monkeypatch.setattr(Store, "sweep_work", no_folder)
+    monkeypatch.setattr(Store, "delete_many", refuse)
+    monkeypatch.setattr(WebhookRecords, "begin_anew", lambda _, number, turn: begun.append(number))
+    stage.rig.store.put(f"segments/{stage.id}/1-1.mp4", b"x")
+    sweep(stage.rig.records, Lost("ERROR"), stage.rig.store)
+    assert {stage.rig.records.get(id).state for id in (stage.id, other.id)} == {"failed"}
+    assert refused == [f"segments/{stage.id}/1-1.mp4"]
+    assert begun == [1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from longtake.records.database import insert, read_only
+from longtake.dialects import read_only
+from longtake.records.database import insert
 from longtake.records.tables import rates
 
 MINUTE_SECONDS = 60.0
 
 
-def take_turn(engine: sa.Engine, key_id: str, rate_per_minute: int, now: float) -> float:
+def count_request(engine: sa.Engine, key_id: str, rate_per_minute: int, now: float) -> float:
     """Counts one request. Returns 0, or how many seconds the key has to wait: then nothing is counted.
 
     The generic cell rate algorithm (ITU-T I.371): a key may send a minute's worth at once, and then at its rate. One
@@ -30,7 +31,7 @@ def take_turn(engine: sa.Engine, key_id: str, rate_per_minute: int, now: float) 
     return max(0.0, float(until) + interval - now - MINUTE_SECONDS)
 
 
-def ahead(engine: sa.Engine, key_id: str, now: float) -> float:
+def seconds_ahead(engine: sa.Engine, key_id: str, now: float) -> float:
     """How many seconds' worth of its rate a key has sent ahead: 0 to 60."""
     with read_only(engine).begin() as connection:
         until = connection.execute(sa.select(rates.c.until).where(rates.c.key_id == key_id)).scalar_one_or_none()
