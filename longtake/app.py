@@ -229,8 +229,10 @@ def front(house: House) -> FastAPI:
 
 
 def _look(database: sa.Engine, records: Records, locks: Locks) -> Seen:
-    ids = [worker.id for worker in records.workers.all()]
-    return Seen(records.waiting_by_engine(in_hand(database)), len(locks.held(ids)))
+    ids, runs = {worker.id for worker in records.workers.all()}, in_hand(database)
+    alive = locks.held(ids | {worker for _, worker in runs.values()})
+    in_living_hands = [id for id, (_, worker) in runs.items() if worker in alive]
+    return Seen(records.waiting_by_engine(in_living_hands), len(alive & ids))
 
 
 def back(house: House, *, able: Sequence[str] = (), concurrency: int = 1) -> Executor:

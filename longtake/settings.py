@@ -127,8 +127,8 @@ class Settings(BaseSettings):
         10.0,
         gt=0,
         le=86400,
-        description="A longer new part is rendered in parts of so many seconds: so much at most is rendered again where"
-        " a worker dies.",
+        description="A longer new part is rendered in parts of so many seconds at most, whole groups of frames: so much"
+        " is rendered again where a worker dies.",
     )
     poll_seconds: float = Field(
         0.1,

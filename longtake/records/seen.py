@@ -44,7 +44,7 @@ class SeenRecords:
     def waiting_by_engine(self, in_hand: Collection[str]) -> dict[str, tuple[int, float]]:
         """Of each engine: how many wait for a worker, and since when the oldest of them (Unix seconds).
 
-        They are queued and wait for no parent, or were begun and are of none of the ids that workers have `in_hand`.
+        They are queued and wait for no parent, or were begun and no living worker has them `in_hand` (ids).
         """
         columns = generations.c.engine, sa.func.count(), sa.func.min(generations.c.ordered_at)
         query = sa.select(*columns).where(generations.c.state == "queued", ~_waits()).group_by(generations.c.engine)

@@ -81,7 +81,7 @@ def overview(
     engines = {*waiting, *ended, *(one.engine for one in running)}
     engines |= {engine for worker in workers for engine in worker.engines}
     used = Counter(worker for _, worker in runs.values())
-    busy = Counter(one.engine for one in running if one.id in runs)
+    busy = Counter(one.engine for one in running if one.id in runs and runs[one.id][1] in alive)
     queues = []
     for engine in sorted(engines):
         num, since = waiting.get(engine, (0, now))

@@ -30,12 +30,14 @@ class Looker:
         """Raises WorldError, which says why."""
         try:
             now, workers, runs = time.time(), self._records.workers.all(), in_hand(self._database)
+            alive = self._locks.held({one.id for one in workers} | {worker for _, worker in runs.values()})
+            in_living_hands = [id for id, (_, worker) in runs.items() if worker in alive]
             return overview(
                 now,
                 workers,
-                self._locks.held([one.id for one in workers]),
+                alive,
                 runs,
-                self._records.waiting_by_engine(runs),
+                self._records.waiting_by_engine(in_living_hands),
                 self._records.running(),
                 self._records.ended_lately(now),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -18,13 +19,15 @@ from longtake.workflows.client import Workflows, quieten
 from longtake.workflows.liveness import Locks, Watch, worker_id
 from longtake.workflows.names import NAME, WEBHOOK_QUEUE, WEBHOOK_WORKFLOW, WORKFLOW
 from longtake.workflows.patience import be_patient, is_away
-from longtake.workflows.recovery import hand_back, recover, running, starts
+from longtake.workflows.recovery import hand_back, is_queued, recover, running, starts
 from longtake.workflows.slots import BoundedDBOS, Slots, Token
 
 T = TypeVar("T")
 log = structlog.get_logger("longtake.workflows")
 MOST_DEATHS = 3
 """So many workers may die in one and the same step of a generation before it is given up."""
+MOST_DEATHS_OF_WEBHOOK = 10
+"""A webhook hardly kills a worker, and dies with many that something else has killed."""
 MOST_STARTS = 50
 """After so many a store that is away fails the generation; until then its run begins again, and waits for it so."""
 UNBEGUN_SECONDS = 15.0
@@ -93,7 +96,8 @@ class Executor:
         self._workflows = Workflows(url)
         self._watch = Watch(self.id, locks, self._busy, self._bury, grace_seconds=grace_seconds)
         # While its lock is away, others think it dead: what it took they would take from it, and count a death.
-        self.slots = Slots(concurrency, self._queues, lambda: self._watch.unready() is None)
+        may_take, still_waits = lambda: self._watch.unready() is None, partial(is_queued, database)
+        self.slots = Slots(concurrency, self._queues, may_take, still_waits)
         config: DBOSConfig = {
             "name": NAME,
             "system_database_url": names.database_address(url),
@@ -190,6 +194,7 @@ class Executor:
         except DatabaseError:
             self.let_go(token)
         else:
+            self.slots.want(token)
             self.slots.end(token)
 
     def _bury(self, dead: Collection[str]) -> None:
@@ -209,6 +214,7 @@ class _Owned:
         workflow_id = str(DBOS.workflow_id)
         self._token = Token(workflow_id, current_owner_xid(workflow_id) or "")
         self._queue = queue
+        self._has_slot = queue != WEBHOOK_QUEUE
         self.start = 0
         self._lives = self._last = 1
 
@@ -239,10 +245,10 @@ class _Owned:
         slots.park(self._token)
 
         def first() -> tuple[int, T]:
-            num_deaths = self._lives - self._last
-            if num_deaths >= MOST_DEATHS:
-                raise FaultError(f"{MOST_DEATHS} workers died while they tried to {name}")
-            if num_deaths == MOST_DEATHS - 1 and not slots.alone(self._token):
+            num_deaths, most = self._lives - self._last, MOST_DEATHS if self._has_slot else MOST_DEATHS_OF_WEBHOOK
+            if num_deaths >= most:
+                raise FaultError(f"{most} workers died while they tried to {name}")
+            if self._has_slot and num_deaths == most - 1 and not slots.alone(self._token):
                 raise NotAlone
             try:
                 return self._lives, function()

@@ -71,6 +71,14 @@ def running(database: sa.Engine) -> list[Running]:
         return [Running(*row) for row in connection.execute(query)]
 
 
+def is_queued(database: sa.Engine, workflow_id: str) -> bool:
+    """Whether it waits for a worker."""
+    table = _table(database.dialect)
+    query = sa.select(table.c.status).where(table.c.workflow_uuid == workflow_id)
+    with read_only(database).connect() as connection:
+        return connection.execute(query).scalar_one_or_none() == "ENQUEUED"
+
+
 def in_hand(database: sa.Engine) -> dict[str, tuple[int, str]]:
     """Generation id → the attempt at it that runs, and the worker that runs it."""
     runs = {}

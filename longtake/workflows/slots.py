@@ -62,14 +62,20 @@ class InOrder(list[str]):
 class Slots:
     """What this process has taken, may take, and lets go of."""
 
-    def __init__(self, concurrency: int, bounded: Collection[str], may_take: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        bounded: Collection[str],
+        may_take: Callable[[], bool] = lambda: True,
+        still_waits: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         """At most `concurrency` at a time in all queues that are `bounded`; others are bounded by DBOS.
 
-        `may_take`: whether this process may take work just now.
+        `may_take`: whether this process may take work just now. `still_waits`: whether this workflow is in its queue.
         """
         self._concurrency = concurrency
         self._bounded = frozenset(bounded)
-        self._may_take = may_take
+        self._may_take, self._still_waits = may_take, still_waits
         self._turn = threading.Lock()  # held while DBOS takes work
         self._change = threading.Condition()
         self._taken: dict[Token, Taken] = {}
@@ -78,7 +84,7 @@ class Slots:
         self._share: dict[str, int] = {}  # of the free slots, how many each account may take at this look
         self._is_draining = False
         self._alone: Token | None = None
-        self._wanted: tuple[str, str] | None = None  # queue and account of one that waits to be alone
+        self._wanted: tuple[str, Taken] | None = None  # the workflow that waits to be alone, and where it waits
         self.lead_dbos = False
         """Whether DBOS takes its work through them."""
 
@@ -91,6 +97,7 @@ class Slots:
         """
 
         def waiting(queue: str) -> list[str]:
+            self._look_after_wanted(queue)
             free = self._free(queue)
             if free == 0:
                 return []
@@ -145,7 +152,8 @@ class Slots:
 
     def _note(self, queue: str, account: str, tokens: list[Token]) -> None:
         with self._change:
-            self._wanted = None
+            if queue in self._bounded:
+                self._wanted = None
             self._taken.update((token, Taken(queue, account)) for token in tokens)
             if len(self._last_turns) >= MOST_REMEMBERED:
                 self._last_turns.clear()
@@ -170,22 +178,32 @@ class Slots:
         with self._change:
             if self._wanted is None:
                 return waiting
-            _, account = self._wanted
-            if account in waiting:
-                return [account]
-            self._wanted = None  # another worker has it
+            _, place = self._wanted
+            if place.account in waiting:
+                return [place.account]
+            self._wanted = None
             return waiting
+
+    def _look_after_wanted(self, queue: str) -> None:
+        """Nothing is held up for what another worker has."""
+        wanted = self._wanted
+        if wanted is not None and wanted[1].queue == queue and not self._still_waits(wanted[0]):
+            with self._change:
+                if self._wanted == wanted:
+                    self._wanted = None
 
     def _free(self, queue: str) -> int | None:
         """How many more may be taken from it; None: as many as DBOS allows."""
         with self._change:
-            if self._is_draining or self._alone in self._taken or not self._may_take():
+            if self._is_draining or not self._may_take():
                 return 0
-            if self._wanted is not None:
-                return 1 if queue == self._wanted[0] and not self._taken else 0
             if queue not in self._bounded:
                 return None
             used = sum(taken.queue in self._bounded for taken in self._taken.values())
+            if self._alone in self._taken:
+                return 0
+            if self._wanted is not None:
+                return 1 if queue == self._wanted[1].queue and not used else 0
             return max(0, self._concurrency - used)
 
     # ---- around each run
@@ -200,17 +218,22 @@ class Slots:
             self._change.notify_all()
 
     def alone(self, token: Token) -> bool:
-        """Whether it is the only one here; then it stays so until it is `together` with others again, or ends.
+        """Whether nothing else has a slot; then it stays so until it is `together` with others again, or ends.
 
-        Where it is not, nothing more is taken here until all have ended, and then first of its account.
+        What is not bounded has no slot: webhooks go on.
         """
         with self._turn, self._change:  # nothing is being taken
-            is_alone = self._taken.keys() == {token}
-            if is_alone:
+            others = [one for one, taken in self._taken.items() if one != token and taken.queue in self._bounded]
+            if not others:
                 self._alone = token
-            elif token in self._taken:
-                self._wanted = self._taken[token].queue, self._taken[token].account
-            return is_alone
+            return not others
+
+    def want(self, token: Token) -> None:
+        """It was given back, as it was not alone: until this or another worker has it, no slot is filled here, and what
+        is taken first, when all are free, is of its account."""
+        with self._change:
+            if token in self._taken:
+                self._wanted = token.workflow_id, self._taken[token]
 
     def together(self, token: Token) -> None:
         with self._change:

@@ -126,6 +126,46 @@ def test_what_runs_beside_one_that_kills_its_workers_is_not_given_up_with_it(fle
     assert len(fleet.begun(poison)) == MOST_DEATHS
 
 
+def test_while_a_last_try_waits_to_be_alone_webhooks_go_on_and_then_it_is_first(fleet: Fleet) -> None:
+    suspect = fleet.order("a", wait=[0])
+    first = fleet.worker()
+    soon(lambda: len(fleet.begun(suspect)) == 1, "it is begun")
+    fleet.kill(first)
+    second = fleet.worker()
+    soon(lambda: len(fleet.begun(suspect)) == 2, "it is begun again")
+    long = fleet.order("b", wait=[0])
+    third = fleet.worker(concurrency=2)
+    soon(lambda: fleet.begun(long), "another has a slot")
+    fleet.kill(second)
+    soon(lambda: fleet.num_handed_back(suspect), "its last try is not alone")
+    later = fleet.order("c")
+    with fleet.database.begin() as connection:
+        fleet.workflows.enqueue_webhook(connection, 1, 1, 0.0, "a")
+    soon(lambda: fleet.begun("webhook 1"), "the webhook is delivered meanwhile")
+    assert not fleet.begun(later)
+    fleet.release(long, 0)
+    soon(lambda: len(fleet.begun(suspect)) == 3, "it is alone")
+    assert not fleet.begun(later)
+    fleet.release(suspect, 0)
+    soon(lambda: fleet.is_done(suspect, long, later), "all are done")
+    assert {fleet.begun(id)[-1].pid for id in (suspect, long, later)} == {third.pid}
+
+
+def test_what_waits_to_be_alone_holds_up_nobody_once_another_worker_has_it() -> None:
+    waits = True
+    slots = Slots(2, ["render.motion"], still_waits=lambda _: waits)
+    accounts = slots.fair(lambda _: ["a", "b"])
+    slots._note("render.motion", "a", [Token("suspect", "1")])
+    slots._note("render.motion", "b", [Token("beside", "2")])
+    assert not slots.alone(Token("suspect", "1"))
+    slots.want(Token("suspect", "1"))
+    slots.end(Token("suspect", "1"))
+    assert accounts("render.motion") == []
+    assert accounts("webhooks") == ["a", "b"]
+    waits = False
+    assert accounts("render.motion") == ["a", "b"]
+
+
 def test_a_worker_whose_lock_is_away_takes_nothing_until_it_has_it_again(fleet: Fleet) -> None:
     if fleet.url.startswith("sqlite"):
         pytest.skip("a lock on a file goes with its process only")

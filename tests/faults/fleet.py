@@ -26,7 +26,7 @@ from longtake.errors import LongtakeError
 from longtake.log import set_up
 from longtake.records import Turn, open_database
 from longtake.workflows import Executor, Step, Workflows, locks_of
-from longtake.workflows.recovery import _table
+from longtake.workflows.recovery import HANDED_BACK, _table
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.faults.fleet"])
@@ -97,6 +97,12 @@ class Fleet:
         query = sa.select(table.c.status).where(table.c.workflow_uuid == f"{id}.1")
         with self.database.connect() as connection:
             return connection.execute(query).scalar_one_or_none()
+
+    def num_handed_back(self, id: str) -> int:
+        table = _table(self.database.dialect)
+        query = sa.select(table.c.attributes).where(table.c.workflow_uuid == f"{id}.1")
+        with self.database.connect() as connection:
+            return int((connection.execute(query).scalar_one() or {}).get(HANDED_BACK, 0))
 
     def is_done(self, *ids: str) -> bool:
         return all(self.status(id) == "SUCCESS" for id in ids)
