@@ -40,7 +40,7 @@ from longtake.store import Store
 from longtake.webhooks import Webhooks, parse_secret
 from longtake.worker import Worker
 from longtake.workflows import Executor, Locks, Workflows, locks_of, migrate_workflows
-from longtake.workflows.recovery import in_hand
+from longtake.workflows.recovery import in_living_hands
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -229,10 +229,8 @@ def front(house: House) -> FastAPI:
 
 
 def _look(database: sa.Engine, records: Records, locks: Locks) -> Seen:
-    ids, runs = {worker.id for worker in records.workers.all()}, in_hand(database)
-    alive = locks.held(ids | {worker for _, worker in runs.values()})
-    in_living_hands = [id for id, (_, worker) in runs.items() if worker in alive]
-    return Seen(records.waiting_by_engine(in_living_hands), len(alive & ids))
+    alive, runs = in_living_hands(database, locks, [worker.id for worker in records.workers.all()])
+    return Seen(records.waiting_by_engine(runs), len(alive))
 
 
 def back(house: House, *, able: Sequence[str] = (), concurrency: int = 1) -> Executor:

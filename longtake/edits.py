@@ -6,7 +6,6 @@ Frames are decoded, worked on and encoded a batch at a time, as new ones are. Th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -100,12 +99,6 @@ class Editing:
         picture = meanwhile(self._tell.look, partial(_picture, self._still, store))
         stands = _placed(iter([picture]), self._placed, (picture.width, picture.height))
         return _held(stands, num_frames - start)
-
-
-def edit(scene: Scene) -> Rendered:
-    """All of it at once."""
-    with closing(Editing(scene)) as making:
-        return making.make(scene.run.segment(), 0, scene.plan.outline.num_frames, ())
 
 
 def _placed(frames: Iterator[Frames], placed: Placement, size: tuple[int, int]) -> Iterator[Frames]:

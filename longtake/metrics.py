@@ -240,7 +240,7 @@ class Queues(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         found, now = self._look(), self._now()
         num = GaugeMetricFamily("longtake_queued", "Generations that wait for a worker", labels=("engine",))
-        text = "How long ago the oldest of them came into its queue"
+        text = "How long ago the oldest of them was ordered, or begun"
         oldest = GaugeMetricFamily("longtake_queued_oldest_seconds", text, labels=("engine",))
         if found is not None:
             for engine, (count, since) in {**dict.fromkeys(self._engines, (0, now)), **found.waiting}.items():

@@ -83,6 +83,23 @@ class Steps:
         return value
 
 
+def generation(order: Order, id: str = "") -> Generation:
+    """Queued just now, without a parent."""
+    now = time.time()
+    return Generation(
+        id=id or new_id(),
+        account="default",
+        key_id="none",
+        wire="native",
+        request={},
+        order=order,
+        engine="motion",
+        credits=1.0,
+        created_at=now,
+        updated_at=now,
+    )
+
+
 class Stage:
     """A worker, without a workflow, for one order that extends an uploaded clip."""
 
@@ -100,20 +117,7 @@ class Stage:
         assert encoded.num_frames == NUM_GIVEN
         made = replace(order, before=KeyFrame(type="video", upload="clip"), seconds=Fraction(1))
         self.id = new_id()
-        self.rig.records.submit(
-            Generation(
-                id=self.id,
-                account="default",
-                key_id="none",
-                wire="native",
-                request={},
-                order=made,
-                engine="motion",
-                credits=1.0,
-                created_at=now,
-                updated_at=now,
-            )
-        )
+        self.rig.records.submit(generation(made, self.id))
         rules = FetchRules(max_bytes=1, timeout_seconds=1, allow=(ip_network("127.0.0.0/8"),))
         engines = {"motion": self.engine}
         self.worker = Worker(self.rig.records, self.rig.store, Fetcher(rules), engines=engines, max_still_pixels=10**6)

@@ -75,13 +75,13 @@ def overview(
 ) -> Overview:
     """From what the records, the locks and the workflows say.
 
-    `alive`: ids of workers. `runs`: generation id → its attempt, and the worker that runs it. `ended`: engine → how
-    many in the last minute, and how many failed in the last hour. An engine is shown where anything is known of it.
+    `alive`: ids of workers. `runs`: generation id → its attempt, and the living worker that runs it. `ended`: engine →
+    how many in the last minute, and how many failed in the last hour. An engine is shown where anything is known of it.
     """
     engines = {*waiting, *ended, *(one.engine for one in running)}
     engines |= {engine for worker in workers for engine in worker.engines}
     used = Counter(worker for _, worker in runs.values())
-    busy = Counter(one.engine for one in running if one.id in runs and runs[one.id][1] in alive)
+    busy = Counter(one.engine for one in running if one.id in runs)
     queues = []
     for engine in sorted(engines):
         num, since = waiting.get(engine, (0, now))

@@ -11,7 +11,7 @@ from longtake.records import Records, open_database
 from longtake.records.database import lacks_tables
 from longtake.top.overview import Overview, overview
 from longtake.workflows import locks_of
-from longtake.workflows.recovery import in_hand
+from longtake.workflows.recovery import in_living_hands
 
 
 class Looker:
@@ -29,15 +29,14 @@ class Looker:
     def look(self) -> Overview:
         """Raises WorldError, which says why."""
         try:
-            now, workers, runs = time.time(), self._records.workers.all(), in_hand(self._database)
-            alive = self._locks.held({one.id for one in workers} | {worker for _, worker in runs.values()})
-            in_living_hands = [id for id, (_, worker) in runs.items() if worker in alive]
+            now, workers = time.time(), self._records.workers.all()
+            alive, runs = in_living_hands(self._database, self._locks, [one.id for one in workers])
             return overview(
                 now,
                 workers,
                 alive,
                 runs,
-                self._records.waiting_by_engine(in_living_hands),
+                self._records.waiting_by_engine(runs),
                 self._records.running(),
                 self._records.ended_lately(now),
             )

@@ -15,6 +15,7 @@ from dbos import DBOS
 
 from longtake.dialects import read_only
 from longtake.workflows import names
+from longtake.workflows.liveness import Locks
 from longtake.workflows.slots import Token
 
 HANDED_BACK = "longtake_handed_back"
@@ -79,14 +80,18 @@ def is_queued(database: sa.Engine, workflow_id: str) -> bool:
         return connection.execute(query).scalar_one_or_none() == "ENQUEUED"
 
 
-def in_hand(database: sa.Engine) -> dict[str, tuple[int, str]]:
-    """Generation id → the attempt at it that runs, and the worker that runs it."""
-    runs = {}
-    for run in running(database):
+def in_living_hands(
+    database: sa.Engine, locks: Locks, workers: Collection[str]
+) -> tuple[set[str], dict[str, tuple[int, str]]]:
+    """Those of these workers that live; and generation id → the attempt at it that a living one runs, and who it is."""
+    runs = running(database)
+    alive = locks.held({*workers, *(run.executor for run in runs)})
+    held = {}
+    for run in runs:
         id, _, attempt = run.workflow_id.rpartition(".")
-        if not id.startswith("webhook."):
-            runs[id] = int(attempt), run.executor
-    return runs
+        if run.executor in alive and not id.startswith("webhook."):
+            held[id] = int(attempt), run.executor
+    return alive.intersection(workers), held
 
 
 def starts(database: sa.Engine, workflow_id: str, owner: str) -> tuple[int, int] | None:

@@ -104,8 +104,10 @@ class Slots:
             accounts = partitions_of(queue)
             if free is None:
                 return accounts
-            accounts = self._wanted_of(self._not_empty(queue, accounts))
+            accounts = self._not_empty(queue, accounts)
             with self._change:
+                if self._wanted is not None:
+                    accounts = [self._wanted[1].account]
                 running = [taken.account for taken in self._taken.values() if taken.queue == queue]
                 turns = {account: self._last_turns.get((queue, account), 0.0) for account in accounts}
             self._share[queue] = free // max(1, min(free, len(accounts)))
@@ -172,17 +174,6 @@ class Slots:
             known, now = self._empty.get(queue, {}), time.monotonic()
             self._empty[queue] = {account: known[account] for account in waiting if account in known}
             return [account for account in waiting if account not in known or known[account].until <= now]
-
-    def _wanted_of(self, waiting: list[str]) -> list[str]:
-        """Of those who wait, the one of whom something waits to be alone; all, where that is no more so."""
-        with self._change:
-            if self._wanted is None:
-                return waiting
-            _, place = self._wanted
-            if place.account in waiting:
-                return [place.account]
-            self._wanted = None
-            return waiting
 
     def _look_after_wanted(self, queue: str) -> None:
         """Nothing is held up for what another worker has."""

@@ -14,9 +14,10 @@ from typing import Any, cast
 import psycopg
 import pytest
 import sqlalchemy as sa
+from dbos import DBOS
 
 import tests.faults.fleet
-from longtake.errors import CallerError, DatabaseError, StoreError
+from longtake.errors import CallerError, DatabaseError, FaultError, StoreError
 from longtake.records import Turn, open_database
 from longtake.workflows import MOST_DEATHS, Executor, database_address, executor, locks_of, migrate_workflows, names
 from longtake.workflows.liveness import PostgresLocks
@@ -164,6 +165,19 @@ def test_what_waits_to_be_alone_holds_up_nobody_once_another_worker_has_it() -> 
     assert accounts("webhooks") == ["a", "b"]
     waits = False
     assert accounts("render.motion") == ["a", "b"]
+
+
+@pytest.mark.parametrize(("queue", "most"), [(names.WORKFLOW, MOST_DEATHS), (names.WEBHOOK_QUEUE, 10)])
+def test_a_webhook_is_tried_again_after_more_deaths_than_an_order(
+    queue: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DBOS, "run_step", lambda _, function: function())
+    owned = executor._Owned(cast("Executor", SimpleNamespace(slots=Slots(1, []))), queue)
+    owned._lives = most
+    assert owned.step("deliver", lambda: 7) == 7
+    owned._lives, owned._last = most + 1, 1
+    with pytest.raises(FaultError, match=f"{most} workers died"):
+        owned.step("deliver", lambda: 7)
 
 
 def test_a_worker_whose_lock_is_away_takes_nothing_until_it_has_it_again(fleet: Fleet) -> None:

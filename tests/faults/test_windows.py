@@ -8,8 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,11 +18,12 @@ from longtake.app import House
 from longtake.garbage import MARK
 from longtake.lost import sweep
 from longtake.orders import KeyFrame, Order
-from longtake.records import Generation, Records, Turn
+from longtake.records import Records, Turn
 from longtake.settings import load
 from longtake.store import Store
 from longtake.workflows import Workflows
 from tests.faults.workers import Office, run_workers
+from tests.stage import generation
 
 NUM_WORKFLOWS = sa.text("select count(*) from workflow_status")
 
@@ -34,25 +33,9 @@ def house(tmp_path: Path) -> House:
     return House.open(load(data=tmp_path / "data"))
 
 
-def generation() -> Generation:
-    now = time.time()
-    return Generation(
-        id=str(uuid.uuid4()),
-        account="default",
-        key_id="none",
-        wire="native",
-        request={},
-        order=Order(),
-        engine="motion",
-        credits=5.0,
-        created_at=now,
-        updated_at=now,
-    )
-
-
 def test_a_record_and_its_workflow_come_to_be_in_one_commit_or_not_at_all(house: House) -> None:
     workflows = Workflows(house.url)
-    made, seen = generation(), []
+    made, seen = generation(Order()), []
 
     def enqueue_and_crash(connection: sa.Connection, turn: Turn) -> None:
         workflows.enqueue(connection, turn)
@@ -86,7 +69,7 @@ def test_a_record_and_its_workflow_come_to_be_in_one_commit_or_not_at_all(house:
 def test_a_generation_whose_workflow_never_runs_again_is_ended_by_the_sweep(harm: str, why: str, house: House) -> None:
     workflows = Workflows(house.url)
     records = Records(house.database, workflows.enqueue)
-    made = generation()
+    made = generation(Order())
     records.submit(made)
     sweep(records, workflows, house.store)
     assert records.get(made.id).state == "queued"
@@ -103,7 +86,7 @@ def test_what_an_older_version_has_queued_is_begun_anew_by_the_sweep(
 ) -> None:
     workflows = Workflows(house.url)
     records = Records(house.database, workflows.enqueue)
-    made = generation()
+    made = generation(Order())
     records.submit(made)
     monkeypatch.setattr("longtake.workflows.names.VERSION", "a later one")
     sweep(records, workflows, house.store)

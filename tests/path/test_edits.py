@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from ipaddress import ip_network
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longtake.edits import edit
+from longtake.edits import Editing
 from longtake.engines.motion import Motion
 from longtake.errors import Cancelled, OrderError
 from longtake.fetch import Fetcher, FetchRules
@@ -24,6 +25,7 @@ from longtake.media.colour import to_colour
 from longtake.media.encode import encode
 from longtake.media.scaling import Scaler
 from longtake.orders import KeyFrame, Order, Reframe, Upscale
+from longtake.parts import Rendered
 from longtake.planning import Extent
 from longtake.records import Generation, Upload
 from longtake.scene import Scene
@@ -140,6 +142,12 @@ def test_an_image_becomes_a_video_that_stands(tmp_path: Path) -> None:
     assert (frames.num_frames, frames.width, frames.height) == (12, 64, 114)
     assert int(np.ptp(frames.planes[0])) <= 3
     assert not bench.rig.store.size(f"segments/{made.id}-sound.mp4")
+
+
+def edit(scene: Scene) -> Rendered:
+    """All of it at once."""
+    with closing(Editing(scene)) as making:
+        return making.make(scene.run.segment(), 0, scene.plan.outline.num_frames, ())
 
 
 def test_frames_that_are_not_equally_long_keep_their_lengths(tmp_path: Path) -> None:

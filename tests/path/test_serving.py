@@ -13,8 +13,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -26,13 +24,14 @@ from longtake.app import House, back
 from longtake.errors import CallerError
 from longtake.lost import sweep
 from longtake.orders import Order
-from longtake.records import Generation, Records
+from longtake.records import Records
 from longtake.serving import PARENT_GONE, _wait, serve
 from longtake.settings import load
 from longtake.wire.waiting import Waiting
 from longtake.workflows import Workflows, names
 from longtake.workflows.recovery import HANDED_BACK
 from tests.servers import KEY, Reply, Server, replying
+from tests.stage import generation
 
 if TYPE_CHECKING:
     from longtake.records import Changes
@@ -249,22 +248,6 @@ def test_a_watcher_that_hangs_with_its_database_does_not_keep_the_front(monkeypa
         asyncio.run(begin_and_end())
     finally:
         changes.answers.set()
-
-
-def generation(order: Order) -> Generation:
-    now = time.time()
-    return Generation(
-        id=str(uuid.uuid4()),
-        account="default",
-        key_id="none",
-        wire="native",
-        request={},
-        order=order,
-        engine="motion",
-        credits=5.0,
-        created_at=now,
-        updated_at=now,
-    )
 
 
 @pytest.mark.parametrize(
